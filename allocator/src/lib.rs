@@ -1,0 +1,5 @@
+//! The model of the Linux page allocator.
+
+pub mod ids;
+pub mod machine;
+pub mod sync;

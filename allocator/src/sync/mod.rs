@@ -1,0 +1,82 @@
+//! The one door to threads, locks, atomics and time.
+//!
+//! **What.** Everything by which one thread of the model can notice another goes through here,
+//! so that the same source runs in three worlds: the real one (parking_lot, std), the explorer's
+//! (feature `explore`, which only the packages under `explore/` have: tasks are coroutines of
+//! shuttle's, and a scheduler of ours chooses who runs), and loom's (`cfg(loom)`: only the
+//! sequence counter, the pcp lock with count and high, and the frame state).
+//!
+//! **Why.** A race that was found by the explorer is worth nothing if the source that was explored
+//! is not the source that runs.
+//!
+//! **Rules.** Outside this folder nothing names `std::sync`, `std::thread`, `std::time`,
+//! `thread_local!` or parking_lot (a tidy test checks). An [`atomic`] is a plain atomic in both
+//! worlds: all tasks of an exploration share one OS thread, and the explorer switches only at race
+//! points ([`crate::race`]) and where a task blocks, never at an atomic.
+//!
+//! **Differs.** Locks of the explorer's world barge as ours and parking_lot's do: an unlock wakes
+//! the waiters, and whoever runs first takes the lock.
+
+pub mod atomic;
+pub mod seqcount;
+
+#[cfg(feature = "explore")]
+#[path = "explored/mod.rs"]
+mod world;
+#[cfg(not(feature = "explore"))]
+#[path = "real.rs"]
+mod world;
+
+pub use seqcount::SeqCount;
+pub use world::{
+    Condvar, JoinHandle, RawMutex, RawRwLock, Stamp, monotonic_ns, relax, spawn, stamp,
+    switch_point, touched, yield_now,
+};
+
+/// A mutual exclusion lock, for what the kernel guards by a mutex or by a spinlock.
+///
+/// Here both sleep when they have to wait: a holder can be descheduled by the host, and a real
+/// spin would burn the time slice that it needs.
+pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
+/// Guard of a [`Mutex`].
+pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
+/// A reader-writer lock whose waiting writer stops new readers, `try_read` included, as the
+/// kernel's rw_semaphore does (KERNEL-FACTS J.6). Used for mmap_lock.
+pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
+/// Guard of a read-locked [`RwLock`].
+pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
+/// Guard of a write-locked [`RwLock`].
+pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
+
+/// What a spinning task waits for: the address of the word that has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjId(pub usize);
+
+impl ObjId {
+    /// The object that lives at `place`.
+    pub fn of<T: ?Sized>(place: &T) -> Self {
+        Self(std::ptr::from_ref(place).cast::<u8>().addr())
+    }
+}
+
+/// Counts the rounds of one spin, so that it can turn from spinning to yielding.
+#[derive(Debug, Default)]
+pub struct SpinRounds {
+    rounds: u32,
+}
+
+impl SpinRounds {
+    /// Rounds after which a spin yields its CPU: some microseconds, as long as the short write
+    /// sections take that readers wait for.
+    pub const BEFORE_YIELD: u32 = 256;
+
+    /// One round of waiting for `obj` to change. Real: a pause, later a yield. Explored: the task
+    /// is no option for the scheduler until another task has called [`touched`] for `obj`.
+    /// Returns the rounds so far.
+    #[inline]
+    pub fn wait(&mut self, obj: ObjId) -> u32 {
+        relax(obj, self.rounds);
+        self.rounds = self.rounds.saturating_add(1);
+        self.rounds
+    }
+}

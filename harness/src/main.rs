@@ -1,0 +1,2 @@
+//! The binary `stress`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The run record: schema, histograms, files, comparison, reports.
