@@ -319,8 +319,10 @@ fn explain(error: &serde_json::Error, text: &[u8], path: &Path) -> Error {
     // serde_json ends its message with the line and column, which one-line documents make useless.
     let message = error.to_string();
     let reason = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    // A number that is cut behind its point is no syntax error, though the parser says so.
+    let cut_number = reason == "invalid number" && byte + 1 >= text.len();
     match error.classify() {
-        Category::Eof => Error::Truncated {
+        category if category == Category::Eof || cut_number => Error::Truncated {
             path,
             byte: text.len() as u64,
             inside: locate::inside(text, text.len()),
