@@ -15,3 +15,6 @@ pub mod store;
 pub mod time;
 
 pub use error::Error;
+
+#[cfg(test)]
+mod sample;

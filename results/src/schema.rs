@@ -267,3 +267,6 @@ pub enum Document {
     /// One variant.
     One(Run),
 }
+
+#[cfg(test)]
+mod tests;
