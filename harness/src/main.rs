@@ -1,2 +1,23 @@
-//! The binary `stress`.
-fn main() {}
+//! The binary `stress`: read the command line, do what it says, leave with the right exit code.
+
+use std::process::ExitCode;
+
+use harness::cli::{self, Command};
+
+fn main() -> ExitCode {
+    cli::exit::report_panics_as_bugs();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(stop) => return stop.report(),
+    };
+    let done = match &cli.command {
+        Some(Command::Machine(args)) => cli::machine::run(args),
+        Some(Command::Completions(args)) => cli::completions::run(args),
+        Some(Command::Man) => cli::man::run(),
+        None => cli::run::run(&cli.run),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(stop) => stop.report(),
+    }
+}

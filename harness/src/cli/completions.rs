@@ -1,0 +1,17 @@
+//! `stress completions SHELL`.
+
+use clap::CommandFactory;
+
+use super::args::{Cli, CompletionsCommand};
+use super::exit::{Exit, Stop, print};
+
+/// Prints the completions script of a shell.
+///
+/// # Errors
+/// If stdout can't be written.
+pub fn run(args: &CompletionsCommand) -> Result<Exit, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "stress", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,104 @@
+//! The command line: what may be typed (`args`, `values`), what each subcommand does (one file
+//! each), how it ends (`exit`).
+
+pub mod args;
+pub mod completions;
+pub mod exit;
+pub mod machine;
+pub mod man;
+pub mod run;
+pub mod suggest;
+pub mod values;
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+
+pub use args::{Cli, Command};
+use exit::{Exit, Stop};
+
+/// Parses a command line.
+///
+/// # Errors
+/// A mistake, as one line with exit code 2; or help and version, which stop with exit code 0.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let cli = Cli::command()
+        .try_get_matches_from(args)
+        .and_then(|m| Cli::from_arg_matches(&m))
+        .map_err(|e| stop(&e))?;
+    if let Some(value) = &cli.run.t {
+        return Err(Stop::usage(t_hint(value)));
+    }
+    if cli.run.metrics {
+        eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
+    }
+    Ok(cli)
+}
+
+fn t_hint(value: &str) -> String {
+    let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (time, threads) = match number {
+        "" => ("60s".to_owned(), "64".to_owned()),
+        n if n == value => (format!("{n}s"), n.to_owned()),
+        n => (value.to_owned(), n.to_owned()),
+    };
+    format!(
+        "-t is not used here: --duration {time} (stress-ng's -t) or --threads {threads} (cyclictest's -t)"
+    )
+}
+
+/// One line out of clap's several.
+fn stop(error: &clap::Error) -> Stop {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Stop { exit: Exit::Ok, message: error.to_string() };
+    }
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
+    let first = first.join(" ");
+    let mut line = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    for kind in
+        [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand]
+    {
+        match error.get(kind) {
+            Some(ContextValue::String(name)) => line += &format!(": did you mean '{name}'?"),
+            Some(ContextValue::Strings(names)) if !names.is_empty() => {
+                line += &format!(": did you mean '{}'?", names.join("' or '"));
+            }
+            _ => {}
+        }
+    }
+    line += "  (stress --help)";
+    Stop::usage(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str], exit: Exit, message: &str) {
+        let args = ["stress"].iter().chain(args).map(OsString::from);
+        let stop = parse(args).expect_err("refused");
+        assert_eq!(stop.exit, exit, "{}", stop.message);
+        assert!(stop.message.contains(message), "{}", stop.message);
+        if exit == Exit::Usage {
+            assert_eq!(stop.message.lines().count(), 1, "{}", stop.message);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_one_line_with_a_way_out() {
+        check(&["--thread", "4"], Exit::Usage, "did you mean '--threads'?");
+        check(&["--threads", "0"], Exit::Usage, "0 threads do nothing");
+        check(&["--duration", "10x"], Exit::Usage, "want a number and ms, s, m, h or d");
+        check(&["--duration", "0"], Exit::Usage, "must be longer than 0");
+        check(&["-t", "60"], Exit::Usage, "--duration 60s (stress-ng's -t) or --threads 60");
+        check(&["-t", "5m"], Exit::Usage, "--duration 5m (stress-ng's -t) or --threads 5");
+        check(&["-t"], Exit::Usage, "--duration 60s (stress-ng's -t) or --threads 64");
+        check(&["--memory", "12Q"], Exit::Usage, "powers of 1024");
+        check(&["--format", "jsn"], Exit::Usage, "did you mean 'json'?");
+        check(&["machine", "--varant", "v6.1"], Exit::Usage, "did you mean '--variant'?");
+        check(&["--help"], Exit::Ok, "--workload");
+        check(&["--version"], Exit::Ok, env!("CARGO_PKG_VERSION"));
+    }
+}

@@ -1,0 +1,174 @@
+//! `--movable SIZE|PERCENT`: makes the top of each node ZONE_MOVABLE.
+//!
+//! **What.** As the kernel does for `movablecore=`, the highest frames of a node change their zone,
+//! whichever of Normal and DMA32 they were in; ZONE_DMA is never touched.
+//!
+//! **Why.** Offlining needs zones whose pages can be moved away.
+//!
+//! **Differs.** The kernel spreads a size evenly and starts Movable at a multiple of the largest
+//! buddy block; here a size is spread in proportion to the nodes' memory, and Movable starts at a
+//! multiple of the memory block wherever that leaves at least half of what was asked for, so that
+//! whole blocks can go offline.
+
+use allocator::ids::ZoneIdx;
+use allocator::machine::{Machine, Node};
+
+use super::ranges::{self, CUT_PAGES};
+use super::{MachineInputError, Notes};
+
+/// How much becomes Movable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Share {
+    /// Bytes of the whole machine.
+    Bytes(u64),
+    /// Percent of each node.
+    Percent(f64),
+}
+
+const FLAG: &str = "--movable";
+
+/// Makes the top of each node with memory Movable; nodes that have as much already stay as they
+/// are.
+///
+/// # Errors
+/// If more is asked for than there is outside ZONE_DMA, or less than a buddy block.
+pub fn make(
+    machine: &mut Machine,
+    share: Share,
+    notes: &mut Notes,
+) -> Result<(), MachineInputError> {
+    let total = machine.managed_pages();
+    let block_pages = u64::from(machine.block_pages);
+    let mut done = 0;
+    for node in &mut machine.nodes {
+        let has: u64 = node.zones.iter().map(|z| z.managed_pages).sum();
+        let wanted = match share {
+            Share::Bytes(bytes) => {
+                (u128::from(bytes / 4096) * u128::from(has) / u128::from(total)) as u64
+            }
+            Share::Percent(percent) => (has as f64 * percent / 100.0) as u64,
+        };
+        done += make_in(node, wanted, block_pages)?;
+    }
+    if done == 0 {
+        return Err(MachineInputError::flag(FLAG, "less than 4 MiB on every node: ask for more"));
+    }
+    notes.add(format!("ZONE_MOVABLE holds {} MiB", done / 256));
+    Ok(())
+}
+
+/// As [`make`] for one node; gives the Movable pages that the node has afterwards.
+fn make_in(node: &mut Node, wanted: u64, block_pages: u64) -> Result<u64, MachineInputError> {
+    let has: u64 = zone_pages(node, ZoneIdx::Movable);
+    if wanted <= has || wanted < CUT_PAGES {
+        return Ok(has);
+    }
+    let mut high = Vec::new();
+    for zone in node.zones.iter().filter(|z| z.idx != ZoneIdx::Dma) {
+        high.extend(zone.managed_ranges());
+    }
+    high.sort_unstable();
+    let available = ranges::pages(&high);
+    if wanted > available {
+        return Err(MachineInputError::flag(
+            FLAG,
+            format!(
+                "node {} has {} MiB outside ZONE_DMA, not the {} MiB wanted",
+                node.id,
+                available / 256,
+                wanted / 256
+            ),
+        ));
+    }
+    let first = |align| {
+        let pfn = ranges::pfn_after(&high, available - wanted, align);
+        let pages = ranges::pages(&ranges::cut_at(&high, pfn).1);
+        (pages * 2 >= wanted && pages >= has).then_some(pfn)
+    };
+    let pfn = first(block_pages).or_else(|| first(CUT_PAGES)).unwrap_or(high[0].0);
+    let mut movable = Vec::new();
+    let mut zones = Vec::new();
+    for zone in node.zones.drain(..) {
+        let managed = zone.managed_ranges();
+        let (below, above) = ranges::cut_at(&managed, pfn);
+        if zone.idx == ZoneIdx::Dma || above.is_empty() {
+            zones.push(zone);
+            continue;
+        }
+        movable.extend(above);
+        if zone.idx == ZoneIdx::Movable {
+            movable.extend(below);
+        } else {
+            zones.extend(ranges::zone(zone.idx, below));
+        }
+    }
+    movable.sort_unstable();
+    zones.extend(ranges::zone(ZoneIdx::Movable, movable));
+    node.zones = zones;
+    Ok(zone_pages(node, ZoneIdx::Movable))
+}
+
+fn zone_pages(node: &Node, idx: ZoneIdx) -> u64 {
+    node.zones.iter().filter(|z| z.idx == idx).map(|z| z.managed_pages).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(machine: &Machine) -> Vec<Vec<(ZoneIdx, u64, u64)>> {
+        let zones =
+            |n: &Node| n.zones.iter().map(|z| (z.idx, z.start_pfn, z.managed_pages)).collect();
+        machine.nodes.iter().map(zones).collect()
+    }
+
+    fn check(node_pages: u64, share: Share, expected: &[(ZoneIdx, u64, u64)]) {
+        let mut m = Machine::uniform(1, 1, node_pages);
+        m.nodes[0].zones = ranges::lay_out(&[node_pages]).remove(0);
+        make(&mut m, share, &mut Notes::default()).unwrap();
+        m.validate().unwrap();
+        assert_eq!(shape(&m)[0], expected);
+    }
+
+    #[test]
+    fn whole_memory_blocks_at_the_top_of_the_node() {
+        use ZoneIdx::{Dma, Dma32, Movable, Normal};
+        let gib = 1 << 18;
+        check(
+            8 * gib,
+            Share::Percent(25.0),
+            &[
+                (Dma, 1, 4095),
+                (Dma32, 4096, 4 * gib - 4096),
+                (Normal, 4 * gib, 2 * gib),
+                (Movable, 6 * gib, 2 * gib),
+            ],
+        );
+        check(
+            5 * gib,
+            Share::Bytes(2 << 30),
+            &[(Dma, 1, 4095), (Dma32, 4096, 3 * gib - 4096), (Movable, 3 * gib, 2 * gib)],
+        );
+        // Less than half a memory block: cut at a buddy block instead.
+        check(
+            gib,
+            Share::Bytes(40 << 20),
+            &[(Dma, 1, 4095), (Dma32, 4096, gib - 10240 - 4096), (Movable, gib - 10240, 10240)],
+        );
+    }
+
+    #[test]
+    fn too_much_and_too_little_are_refused() {
+        let mut m = Machine::uniform(1, 1, 2048);
+        m.nodes[0].zones = ranges::lay_out(&[8192]).remove(0);
+        let mut make = |share| make(&mut m, share, &mut Notes::default()).unwrap_err().to_string();
+        assert_eq!(
+            make(Share::Percent(90.0)),
+            "--movable: node 0 has 16 MiB outside ZONE_DMA, not the 28 MiB wanted"
+        );
+        assert_eq!(
+            make(Share::Bytes(4096)),
+            "--movable: less than 4 MiB on every node: ask for more"
+        );
+    }
+}
