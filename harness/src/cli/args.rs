@@ -197,7 +197,7 @@ pub struct VerdictArgs {
     #[arg(long)]
     pub strict_host: bool,
     /// Gate: fail if a metric crosses its limit, as in 'p99>5%' or 'max>2ms'; needs a base
-    #[arg(long, value_name = "METRIC>LIMIT")]
+    #[arg(long, value_name = "GATE")]
     pub fail_on: Vec<String>,
     /// Compare with this named baseline
     #[arg(long, value_name = "NAME")]

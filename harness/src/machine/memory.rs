@@ -1,17 +1,18 @@
 //! `--memory SIZE`: scales a machine.
 //!
 //! **What.** Every node keeps its share. Scaled down, each zone shrinks in proportion, from the
-//! top. Scaled up, DMA and DMA32 stay (addresses end there) and Normal and Movable grow; a node that
-//! has only low zones gets a Normal.
+//! top, so that the same zones fall back to each other. Scaled up, memory is laid out anew, node
+//! after node, since ZONE_DMA and ZONE_DMA32 can't grow past their addresses: what does not fit
+//! becomes Normal, and lower zones are the first nodes' only.
 //!
-//! **Why.** A 1 TiB machine on a laptop, or a small one on a server, with the same zones, so that
-//! the same fallbacks happen. (The kernel's own `mem=` cuts off the top, and with it whole nodes.)
+//! **Why.** A 1 TiB machine on a laptop, or a small one on a server. (The kernel's own `mem=` cuts
+//! off the top, and with it whole nodes.)
 
 use allocator::ids::ZoneIdx;
 use allocator::machine::{MAX_PFN, Machine, Node, Zone};
 
 use super::MachineInputError;
-use super::ranges::{self, CUT_PAGES, DMA32_END};
+use super::ranges::{self, CUT_PAGES};
 
 const FLAG: &str = "--memory";
 
@@ -71,35 +72,25 @@ fn shrink(zone: &mut Zone, pages: u64) {
     }
 }
 
-/// Lays Normal and Movable out anew from 4 GiB up, node after node.
+/// Lays all memory out anew, node after node; Movable keeps its share at the top of each.
 fn grow(machine: &mut Machine, wanted: u64, total: u64) {
     let align = u64::from(machine.block_pages).max(CUT_PAGES);
-    let low_end =
-        machine.nodes.iter().flat_map(|n| &n.zones).filter(|z| is_low(z)).map(Zone::end_pfn);
-    let mut next = low_end.max().unwrap_or(0).max(DMA32_END).next_multiple_of(align);
-    for node in &mut machine.nodes {
-        let before = managed(node);
-        if before == 0 {
-            continue;
+    let grown = |node: &Node| share(managed(node), wanted, total).next_multiple_of(CUT_PAGES);
+    let sizes: Vec<u64> = machine.nodes.iter().map(grown).collect();
+    for (node, mut zones) in machine.nodes.iter_mut().zip(ranges::lay_out(&sizes)) {
+        let movable = share(zone_pages(node, ZoneIdx::Movable), wanted, total) / align * align;
+        if movable > 0
+            && let Some(top) = zones.pop()
+        {
+            let managed = top.managed_ranges();
+            let keep = top.managed_pages.saturating_sub(movable);
+            let (below, above) =
+                ranges::cut_at(&managed, ranges::pfn_after(&managed, keep, CUT_PAGES));
+            zones.extend(ranges::zone(top.idx, below));
+            zones.extend(ranges::zone(ZoneIdx::Movable, above));
         }
-        let movable = share(zone_pages(node, ZoneIdx::Movable), wanted, total);
-        node.zones.retain(is_low);
-        let low = managed(node);
-        let high = share(before, wanted, total).saturating_sub(low);
-        let normal = high.saturating_sub(movable) / CUT_PAGES * CUT_PAGES;
-        let movable = (high - normal) / CUT_PAGES * CUT_PAGES;
-        for (idx, pages) in [(ZoneIdx::Normal, normal), (ZoneIdx::Movable, movable)] {
-            if pages > 0 {
-                node.zones.push(Zone::whole(idx, next, pages));
-                next += pages;
-            }
-        }
-        next = next.next_multiple_of(align);
+        node.zones = zones;
     }
-}
-
-fn is_low(zone: &Zone) -> bool {
-    matches!(zone.idx, ZoneIdx::Dma | ZoneIdx::Dma32)
 }
 
 fn zone_pages(node: &Node, idx: ZoneIdx) -> u64 {
@@ -144,8 +135,22 @@ mod tests {
     #[test]
     fn up_to_a_tebibyte_grows_normal() {
         let m = check(1 << 40);
-        assert_eq!(m.nodes[0].zones.last().unwrap().idx, ZoneIdx::Normal);
-        assert_eq!(zone_pages(&m.nodes[0], ZoneIdx::Dma32), 2 * GIB - 4096);
+        let kinds: Vec<Vec<ZoneIdx>> =
+            m.nodes.iter().map(|n| n.zones.iter().map(|z| z.idx).collect()).collect();
+        assert_eq!(kinds[0], [ZoneIdx::Dma, ZoneIdx::Dma32, ZoneIdx::Normal]);
+        assert_eq!(kinds[1], [ZoneIdx::Normal]);
+    }
+
+    #[test]
+    fn up_keeps_the_share_of_movable() {
+        let mut m = two_nodes();
+        let half = super::super::movable::Share::Percent(50.0);
+        super::super::movable::make(&mut m, half, &mut super::super::Notes::default()).unwrap();
+        scale(&mut m, 64 << 30).unwrap();
+        m.validate().unwrap();
+        for node in &m.nodes {
+            assert!((zone_pages(node, ZoneIdx::Movable) * 2).abs_diff(managed(node)) < GIB / 2);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! whole blocks can go offline.
 
 use allocator::ids::ZoneIdx;
-use allocator::machine::{Machine, Node};
+use allocator::machine::{Machine, Node, Zone};
 
 use super::ranges::{self, CUT_PAGES};
 use super::{MachineInputError, Notes};
@@ -39,8 +39,9 @@ pub fn make(
 ) -> Result<(), MachineInputError> {
     let total = machine.managed_pages();
     let block_pages = u64::from(machine.block_pages);
+    let floors: Vec<u64> = (0..machine.nodes.len()).map(|i| floor(&machine.nodes, i)).collect();
     let mut done = 0;
-    for node in &mut machine.nodes {
+    for (node, floor) in machine.nodes.iter_mut().zip(floors) {
         let has: u64 = node.zones.iter().map(|z| z.managed_pages).sum();
         let wanted = match share {
             Share::Bytes(bytes) => {
@@ -48,7 +49,7 @@ pub fn make(
             }
             Share::Percent(percent) => (has as f64 * percent / 100.0) as u64,
         };
-        done += make_in(node, wanted, block_pages)?;
+        done += make_in(node, wanted, block_pages, floor)?;
     }
     if done == 0 {
         return Err(MachineInputError::flag(FLAG, "less than 4 MiB on every node: ask for more"));
@@ -57,8 +58,21 @@ pub fn make(
     Ok(())
 }
 
+/// First frame behind all zones of other nodes that lie below this node's top: Movable must not
+/// span them.
+fn floor(nodes: &[Node], of: usize) -> u64 {
+    let top = nodes[of].zones.iter().map(Zone::end_pfn).max().unwrap_or(0);
+    let others = nodes.iter().enumerate().filter(|(i, _)| *i != of).flat_map(|(_, n)| &n.zones);
+    others.map(Zone::end_pfn).filter(|&end| end <= top).max().unwrap_or(0)
+}
+
 /// As [`make`] for one node; gives the Movable pages that the node has afterwards.
-fn make_in(node: &mut Node, wanted: u64, block_pages: u64) -> Result<u64, MachineInputError> {
+fn make_in(
+    node: &mut Node,
+    wanted: u64,
+    block_pages: u64,
+    floor: u64,
+) -> Result<u64, MachineInputError> {
     let has: u64 = zone_pages(node, ZoneIdx::Movable);
     if wanted <= has || wanted < CUT_PAGES {
         return Ok(has);
@@ -68,12 +82,13 @@ fn make_in(node: &mut Node, wanted: u64, block_pages: u64) -> Result<u64, Machin
         high.extend(zone.managed_ranges());
     }
     high.sort_unstable();
+    let high = ranges::cut_at(&high, floor).1;
     let available = ranges::pages(&high);
     if wanted > available {
         return Err(MachineInputError::flag(
             FLAG,
             format!(
-                "node {} has {} MiB outside ZONE_DMA, not the {} MiB wanted",
+                "node {} has {} MiB above ZONE_DMA and other nodes, not the {} MiB wanted",
                 node.id,
                 available / 256,
                 wanted / 256
@@ -158,13 +173,27 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_lies_between_is_not_spanned() {
+        let gib = 1 << 18;
+        let mut m = Machine::uniform(2, 1, 2048);
+        let zone = |idx, gibs: u64, at: u64| Zone::whole(idx, at * gib, gibs * gib);
+        m.nodes[0].zones = vec![zone(ZoneIdx::Dma32, 1, 1), zone(ZoneIdx::Normal, 1, 4)];
+        m.nodes[1].zones = vec![zone(ZoneIdx::Dma32, 2, 2)];
+        let mut notes = Notes::default();
+        assert!(make(&mut m.clone(), Share::Percent(75.0), &mut notes).is_err());
+        make(&mut m, Share::Percent(50.0), &mut notes).unwrap();
+        m.validate().unwrap();
+        assert_eq!(shape(&m)[0][1], (ZoneIdx::Movable, 4 * gib, gib));
+    }
+
+    #[test]
     fn too_much_and_too_little_are_refused() {
         let mut m = Machine::uniform(1, 1, 2048);
         m.nodes[0].zones = ranges::lay_out(&[8192]).remove(0);
         let mut make = |share| make(&mut m, share, &mut Notes::default()).unwrap_err().to_string();
         assert_eq!(
             make(Share::Percent(90.0)),
-            "--movable: node 0 has 16 MiB outside ZONE_DMA, not the 28 MiB wanted"
+            "--movable: node 0 has 16 MiB above ZONE_DMA and other nodes, not the 28 MiB wanted"
         );
         assert_eq!(
             make(Share::Bytes(4096)),
