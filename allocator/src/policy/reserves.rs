@@ -1,0 +1,106 @@
+//! Axis `reserves`: how deep OOM victims may dig.
+//!
+//! **What.** Which right to the reserve a victim's request has, which threads have it, and whether
+//! it replaces or joins the request's other flags (KERNEL-FACTS A.8, B.2, E.9; step S9).
+//!
+//! **Why.** Victims must get on to free their memory, but reclaim needs what is left of the reserve.
+//!
+//! **Source.** mm/page_alloc.c: __gfp_pfmemalloc_flags, gfp_to_alloc_flags.
+//!
+//! **Differs.** `none`, `full-group` and `half-or` are from the discussion or ours. The watermark
+//! arithmetic of the share goes with the axis (`fractions` is 6.3's), all else with the release.
+
+use super::Expect::{Counted, Excluded, Shows};
+use super::Family::{J3a, J3b, J3bMany, J3c, J3d, J3e};
+use super::axis::{VariantInfo, axis};
+use super::{Expect, Family, Release};
+
+/// How deep OOM victims may dig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReservesPolicy {
+    /// No right at all.
+    None,
+    /// All reserves, for the thread that carries TIF_MEMDIE. Up to 4.13.
+    FullThread,
+    /// All reserves, for every thread of the victim.
+    FullGroup,
+    /// ALLOC_OOM: half of min, every thread; replaces the other flags. cd04ae1e2dc8, 4.14.
+    Half,
+    /// The same, or-ed to the other flags, as the review suggested.
+    HalfOr,
+    /// Half of min by the arithmetic of 6.3 (MIN_RESERVE, NON_BLOCK, HIGHATOMIC).
+    Fractions,
+}
+
+axis!(ReservesPolicy, Reserves, reserves, [None, FullThread, FullGroup, Half, HalfOr, Fractions]);
+
+impl ReservesPolicy {
+    fn describe(self) -> VariantInfo {
+        match self {
+            Self::None => VariantInfo {
+                word: "none",
+                summary: "victims have no right to the reserve",
+                commit: None,
+                releases: "",
+                expect: const { &cells([Shows, Excluded, Excluded, Shows, Excluded]) },
+            },
+            Self::FullThread => VariantInfo {
+                word: "full-thread",
+                summary: "all reserves for the marked thread (TIF_MEMDIE)",
+                commit: None,
+                releases: "up to 4.13",
+                expect: const { &cells([Shows, Excluded, Shows, Excluded, Excluded]) },
+            },
+            Self::FullGroup => VariantInfo {
+                word: "full-group",
+                summary: "all reserves for every thread of the victim",
+                commit: None,
+                releases: "",
+                expect: const { &cells([Excluded, Shows, Shows, Excluded, Excluded]) },
+            },
+            Self::Half => VariantInfo {
+                word: "half",
+                summary: "half of min for every thread (ALLOC_OOM); replaces other rights",
+                commit: Some("cd04ae1e2dc8"),
+                releases: "4.14 to 6.2",
+                expect: const { &cells([Excluded, Excluded, Excluded, Excluded, Shows]) },
+            },
+            Self::HalfOr => VariantInfo {
+                word: "half-or",
+                summary: "the same, added to other rights (the review's |=)",
+                commit: None,
+                releases: "",
+                expect: const { &cells([Excluded, Excluded, Excluded, Excluded, Excluded]) },
+            },
+            Self::Fractions => VariantInfo {
+                word: "fractions",
+                summary: "half of min; MIN_RESERVE, NON_BLOCK and HIGHATOMIC beside it",
+                commit: None,
+                releases: "from 6.3 on",
+                expect: const { &cells([Excluded, Excluded, Excluded, Excluded, Shows]) },
+            },
+        }
+    }
+
+    fn choice(release: Release) -> Self {
+        if release >= Release::V6_4 {
+            Self::Fractions
+        } else if release >= Release::V4_14 {
+            Self::Half
+        } else {
+            Self::FullThread
+        }
+    }
+}
+
+/// J3-e is recorded for every variant.
+const fn cells(a_to_d: [Expect; 5]) -> [(Family, Expect); 6] {
+    [
+        (J3a, a_to_d[0]),
+        (J3b, a_to_d[1]),
+        (J3bMany, a_to_d[2]),
+        (J3c, a_to_d[3]),
+        (J3d, a_to_d[4]),
+        (J3e, Counted),
+    ]
+}
