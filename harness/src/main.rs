@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(),
     };
     let done = match &cli.command {
+        Some(Command::List(args)) => cli::list::run(args),
         Some(Command::Machine(args)) => cli::machine::run(args),
         Some(Command::Completions(args)) => cli::completions::run(args),
         Some(Command::Man) => cli::man::run(),

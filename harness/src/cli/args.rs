@@ -46,6 +46,8 @@ Exit codes: 0 all well; 1 findings; 2 usage or bad input; 3 this machine can't r
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// List the names that other flags take, with what stands behind them.
+    List(ListCommand),
     /// Show a machine as the model sees it: nodes, CPUs, zones, watermarks, fallback order.
     Machine(MachineCommand),
     /// Print the completions for a shell.
@@ -292,6 +294,23 @@ pub enum When {
     Always,
     /// Never.
     Never,
+}
+
+/// `stress list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListCommand {
+    /// Which list [default: all]
+    #[arg(value_enum)]
+    pub what: Option<Listed>,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listed {
+    /// The axes of a policy, the variants of each, and what is expected of them.
+    Variants,
+    /// The releases, with their variant on each axis.
+    Presets,
 }
 
 /// `stress machine`.

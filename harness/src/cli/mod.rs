@@ -4,6 +4,7 @@
 pub mod args;
 pub mod completions;
 pub mod exit;
+pub mod list;
 pub mod machine;
 pub mod man;
 pub mod run;
@@ -12,6 +13,7 @@ pub mod values;
 
 use std::ffi::OsString;
 
+use allocator::policy::Policy;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
@@ -34,6 +36,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
     }
     Ok(cli)
+}
+
+/// The policy of a `--variant`.
+///
+/// # Errors
+/// With the column and the nearest name; exit code 2.
+pub fn policy(spec: &str) -> Result<Policy, Stop> {
+    Policy::parse(spec)
+        .map_err(|e| Stop::usage(format!("--variant '{spec}': {e}  (stress list variants)")))
 }
 
 fn t_hint(value: &str) -> String {

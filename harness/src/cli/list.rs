@@ -1,0 +1,130 @@
+//! `stress list`: the names that other flags take, and what stands behind them.
+
+use std::fmt::Write as _;
+
+use allocator::policy::{self, AxisDescription, AxisName, Expect, Policy, VariantInfo};
+
+use super::args::{ListCommand, Listed};
+use super::exit::{Exit, Stop, print};
+
+const WIDTH: usize = 80;
+
+/// Prints what was asked for; all lists if nothing was.
+///
+/// # Errors
+/// If stdout can't be written.
+pub fn run(args: &ListCommand) -> Result<Exit, Stop> {
+    let lists: &[Listed] = match &args.what {
+        Some(what) => std::slice::from_ref(what),
+        None => &[Listed::Presets, Listed::Variants],
+    };
+    let texts: Vec<String> = lists.iter().map(|l| list(*l)).collect();
+    print(&texts.join("\n"))?;
+    Ok(Exit::Ok)
+}
+
+fn list(what: Listed) -> String {
+    match what {
+        Listed::Variants => variants(&policy::describe()),
+        Listed::Presets => presets(),
+    }
+}
+
+/// Axis after axis, each variant with its releases, commit, what it does and what it shows.
+fn variants(axes: &[AxisDescription]) -> String {
+    let mut text = String::from(
+        "A variant is a preset and overrides: --variant v4.11  --variant mainline,exit=mm-users\n\
+         Schedules are shown (!), excluded (-), shown late or repaired (~), counted (#).\n",
+    );
+    for axis in axes {
+        let built = if axis.built { "" } else { "\n  not built yet: acts as mainline" };
+        let _ = writeln!(text, "\n{}: {}{built}", axis.axis, axis.axis.what());
+        for variant in &axis.variants {
+            text += &describe(variant);
+        }
+    }
+    text
+}
+
+fn describe(variant: &VariantInfo) -> String {
+    let shipped = if variant.is_extra() { "never shipped" } else { variant.releases };
+    let commit = variant.commit.map_or_else(String::new, |c| format!(", {c}"));
+    let mut text = format!("  {:<22}{shipped}{commit}\n", variant.word);
+    text += &wrapped(variant.summary, 6);
+    let expected: Vec<String> =
+        variant.expect.iter().map(|(f, e)| format!("{}{}", sign(*e), f.name())).collect();
+    if !expected.is_empty() {
+        text += &wrapped(&expected.join(" "), 6);
+    }
+    text
+}
+
+fn sign(expect: Expect) -> char {
+    match expect {
+        Expect::Excluded => '-',
+        Expect::Shows | Expect::Residual | Expect::Late | Expect::Counted => expect.sign(),
+    }
+}
+
+fn wrapped(words: &str, indent: usize) -> String {
+    let mut text = String::new();
+    let mut column = WIDTH;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if column + 1 + length > WIDTH {
+            let _ = write!(text, "{}{:indent$}{word}", if text.is_empty() { "" } else { "\n" }, "");
+            column = indent + length;
+        } else {
+            let _ = write!(text, " {word}");
+            column += 1 + length;
+        }
+    }
+    text + "\n"
+}
+
+/// One line for each release: the first with all its choices, the others with what they changed.
+fn presets() -> String {
+    let mut text = String::from(
+        "Each preset is what that release shipped; shown is what changed since the last.\n\n",
+    );
+    let mut before: Option<Policy> = None;
+    for preset in policy::presets() {
+        let changed =
+            |(axis, word): &(AxisName, &str)| before.is_none_or(|b| b.word(*axis) != *word);
+        let words = preset.words().into_iter().filter(changed);
+        let words: Vec<String> = words.map(|(axis, word)| format!("{axis}={word}")).collect();
+        let words = if words.is_empty() { "no axis".to_owned() } else { words.join(" ") };
+        let words = wrapped(&words, 10);
+        let _ = write!(text, "{:<10}{}", preset.release.word(), words.trim_start());
+        before = Some(preset);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_and_preset_is_listed() {
+        let variants = list(Listed::Variants);
+        for axis in policy::describe() {
+            for variant in axis.variants {
+                assert!(variants.contains(&format!("\n  {} ", variant.word)), "{}", variant.word);
+            }
+        }
+        assert!(variants.lines().all(|l| l.chars().count() <= WIDTH));
+        let presets = list(Listed::Presets);
+        for preset in policy::presets() {
+            assert!(presets.contains(&format!("\n{} ", preset.release.word())), "{presets}");
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_at_words() {
+        let long = "word ".repeat(30);
+        let text = wrapped(&long, 4);
+        assert!(text.lines().all(|l| l.len() <= WIDTH && l.starts_with("    word")));
+        assert_eq!(text.split_whitespace().count(), 30);
+    }
+}
