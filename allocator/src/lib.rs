@@ -1,8 +1,31 @@
 //! The model of the Linux page allocator.
 
+pub mod buddy;
+pub mod clock;
+pub mod cpu;
+pub mod cpuset;
+pub mod drain;
+pub mod frame;
 pub mod gfp;
 pub mod ids;
+pub mod kernel;
 pub mod machine;
+pub mod mempolicy;
+pub mod mm;
 pub mod nodemask;
+pub mod oom;
+pub mod oracle;
+pub mod page_alloc;
+pub mod pageblock;
+pub mod pcp;
 pub mod policy;
+pub mod race;
+pub mod reclaim;
 pub mod sync;
+pub mod task;
+pub mod timeline;
+pub mod watermark;
+pub mod zone;
+pub mod zone_setup;
+pub mod zonelist;
+pub mod zonelist_update;

@@ -84,6 +84,11 @@ impl NodeMask {
 
     /// Has it no node?
     #[inline]
+    pub fn low_word(&self) -> u64 {
+        self.words[0]
+    }
+
+    /// No nodes?
     pub fn is_empty(&self) -> bool {
         self.words == [0; MASK_WORDS]
     }

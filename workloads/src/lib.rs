@@ -1,1 +1,199 @@
-//! What the tasks do.
+//! What the tasks do: one file for each workload, and the contract by which both worlds drive it.
+//!
+//! **What.** A [`Workload`] is registered in [`all`] and describes itself as data: name, axes that
+//! it stresses, operations that it times, options. From a booted kernel it makes a [`Scene`]: the
+//! cpusets, processes and shared state of one round, and a [`TaskBody`] for each of its tasks.
+//!
+//! **Why steps.** A task is driven step by step ([`TaskBody::step`]), each bounded, so that the same
+//! source runs for ten seconds on real threads and for a few steps under the explorer.
+//!
+//! **Who records.** A body times what it does through [`Env`]; the harness brings the
+//! [`Recorder`], the explorer none.
+
+pub mod options;
+
+use std::fmt;
+
+use allocator::kernel::Kernel;
+use allocator::machine::Machine;
+use allocator::policy::Policy;
+use allocator::sync::Arc;
+use allocator::task::{Cx, Task};
+
+pub use options::{OptionKind, OptionSpec, OptionValue, Options, WorkloadError};
+
+/// A workload as data.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// Axes whose variants it tells apart.
+    pub axes: &'static [&'static str],
+    /// Operations that it times, in the order of the tables. Names as in results.
+    pub ops: &'static [&'static str],
+    /// Its own options.
+    pub options: &'static [OptionSpec],
+    /// Nodes with memory that it needs; missing ones are made with a fake NUMA split.
+    pub nodes: u32,
+    /// Does it need ZONE_MOVABLE (made by itself where the machine has none)?
+    pub movable: Movable,
+    /// Most memory a node that is modelled unless --memory says otherwise, in bytes.
+    pub memory_per_node: Option<u64>,
+}
+
+/// What a workload wants of ZONE_MOVABLE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movable {
+    /// Nothing.
+    None,
+    /// A share of each node, in percent.
+    Percent(u8),
+    /// One memory block of the last node.
+    OneBlock,
+}
+
+/// A workload.
+pub trait Workload: Send + Sync + fmt::Debug {
+    /// What it is.
+    fn info(&self) -> &'static Info;
+
+    /// Refuses options, thread counts or machines that it can't run with; called before anything
+    /// starts.
+    ///
+    /// # Errors
+    /// In one line: what is wrong and how to mend it.
+    fn check(
+        &self,
+        machine: &Machine,
+        policy: &Policy,
+        options: &Options,
+        threads: u32,
+    ) -> Result<(), WorkloadError>;
+
+    /// Sets up one round on a booted kernel. `cx` is a kernel thread's context.
+    ///
+    /// # Errors
+    /// As [`Workload::check`].
+    fn scene(
+        &self,
+        kernel: &Arc<Kernel>,
+        cx: &Cx,
+        options: &Options,
+        threads: u32,
+        seed: u64,
+    ) -> Result<Box<dyn Scene>, WorkloadError>;
+}
+
+/// One round of a workload: its tasks and what they share.
+pub trait Scene: Send + Sync {
+    /// The tasks, one OS thread each, in the order of their threads. Called once.
+    fn tasks(&mut self) -> Vec<TaskSpec>;
+
+    /// Figures that are neither operations nor kernel counters, as (name, value, unit).
+    fn figures(&self) -> Vec<(&'static str, f64, &'static str)> {
+        Vec::new()
+    }
+
+    /// Ends the round after all bodies have finished: gives back what the scene itself holds.
+    fn finish(&mut self, kernel: &Arc<Kernel>, cx: &Cx);
+}
+
+/// A task to start.
+pub struct TaskSpec {
+    /// The task; its thread is pinned to the host CPU of `task.cpu`.
+    pub task: Arc<Task>,
+    /// What it does.
+    pub body: Box<dyn TaskBody>,
+}
+
+impl fmt::Debug for TaskSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSpec").field("pid", &self.task.pid).finish_non_exhaustive()
+    }
+}
+
+/// Goes on or is through?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call again.
+    Continue,
+    /// The task has nothing more to do.
+    Done,
+}
+
+/// What a task does.
+pub trait TaskBody: Send {
+    /// One bounded step.
+    fn step(&mut self, env: &mut Env<'_>) -> Step;
+
+    /// Gives back everything (exits its mm). Called once, after the last step.
+    fn finish(&mut self, env: &mut Env<'_>);
+}
+
+/// Takes the times of operations. Op numbers index [`Info::ops`].
+pub trait Recorder {
+    /// The clock now, in its own ticks.
+    fn now(&self) -> u64;
+    /// An operation took from `start` to now.
+    fn record(&mut self, op: usize, start: u64);
+    /// An operation that was not timed.
+    fn count(&mut self, op: usize, operations: u64);
+}
+
+/// Records nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRecorder;
+
+impl Recorder for NoRecorder {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn record(&mut self, _op: usize, _start: u64) {}
+    fn count(&mut self, _op: usize, _operations: u64) {}
+}
+
+/// What a step works with.
+pub struct Env<'a> {
+    /// The model.
+    pub kernel: &'a Arc<Kernel>,
+    /// The context of the thread; a body whose task died brings a new one by
+    /// [`Env::become_task`].
+    pub cx: &'a mut Cx,
+    /// Who takes the times.
+    pub recorder: &'a mut dyn Recorder,
+}
+
+impl fmt::Debug for Env<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("cx", &self.cx).finish_non_exhaustive()
+    }
+}
+
+impl Env<'_> {
+    /// Times `work` as an operation.
+    #[inline]
+    pub fn time<R>(&mut self, op: usize, work: impl FnOnce(&Arc<Kernel>, &Cx) -> R) -> R {
+        let start = self.recorder.now();
+        let result = work(self.kernel, self.cx);
+        self.recorder.record(op, start);
+        result
+    }
+
+    /// The thread goes on as another task (the old one was killed). Counters, observer and random
+    /// stream are kept.
+    pub fn become_task(&mut self, task: Arc<Task>) {
+        self.cx.become_task(task);
+    }
+}
+
+/// All workloads, in the order of `stress list`.
+pub fn all() -> &'static [&'static dyn Workload] {
+    &[]
+}
+
+/// The workload with this name.
+pub fn find(name: &str) -> Option<&'static dyn Workload> {
+    all().iter().copied().find(|w| w.info().name == name)
+}

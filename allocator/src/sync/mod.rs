@@ -28,6 +28,8 @@ mod world;
 mod world;
 
 pub use seqcount::SeqCount;
+/// Reference counts are no switch points, and the same in every world.
+pub use std::sync::{Arc, OnceLock, Weak};
 pub use world::{
     Condvar, JoinHandle, RawMutex, RawRwLock, Stamp, monotonic_ns, relax, spawn, stamp,
     switch_point, touched, yield_now,

@@ -1,0 +1,289 @@
+//! The buddy against a naive reference, and its rules one by one.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::gfp::Wmark;
+use crate::ids::{NodeId, ZoneId, ZoneIdx};
+
+const BASE: u32 = 4096;
+const CPU: CpuId = CpuId(0);
+
+/// A zone of `blocks` pageblocks, all free and Movable.
+struct World {
+    frames: FrameTable,
+    pageblocks: PageblockTable,
+    zone: Zone,
+    pages: u32,
+    rules: BuddyRules,
+}
+
+impl World {
+    fn new(blocks: u32, rules: BuddyRules) -> Self {
+        let pages = blocks * PAGEBLOCK_NR_PAGES;
+        let max = u64::from(BASE + pages);
+        let zone = Zone::new(ZoneId::new(NodeId(0), ZoneIdx::Normal), 1);
+        let world = Self {
+            frames: FrameTable::new(max).unwrap(),
+            pageblocks: PageblockTable::new(max),
+            zone,
+            pages,
+            rules: BuddyRules { boost_factor: 0, ..rules },
+        };
+        world.zone.set_sizes(u64::from(pages), u64::from(pages));
+        for b in 0..blocks {
+            let pfn = Pfn(BASE + b * PAGEBLOCK_NR_PAGES);
+            world.pageblocks.init(pfn, world.zone.id, MigrateType::Movable);
+        }
+        for b in 0..blocks {
+            world.free(Pfn(BASE + b * PAGEBLOCK_NR_PAGES), PAGEBLOCK_ORDER);
+        }
+        world
+    }
+
+    fn buddy(&self) -> Buddy<'_> {
+        Buddy {
+            frames: &self.frames,
+            pageblocks: &self.pageblocks,
+            zone: &self.zone,
+            rules: self.rules,
+        }
+    }
+
+    fn free(&self, pfn: Pfn, order: u8) {
+        let mut l = self.zone.lock.lock(|| {});
+        let migratetype = self.pageblocks.of(pfn).migratetype();
+        self.buddy().free_one_page(&mut l, CPU, pfn, order, migratetype, FreeTo::Head);
+    }
+
+    fn alloc(&self, order: u8, migratetype: MigrateType) -> Option<Pfn> {
+        let mut l = self.zone.lock.lock(|| {});
+        let mut fallback = Fallback::default();
+        let (pfn, from) = self.buddy().rmqueue(&mut l, order, migratetype, false, &mut fallback)?;
+        self.buddy().account(&mut l, CPU, -(1 << order), from);
+        self.frames.get(pfn).set_state(FrameState::allocated(order));
+        Some(pfn)
+    }
+
+    /// Free frames as the lists hold them; panics on an overlap or a wrong count.
+    fn free_frames(&self) -> BTreeSet<u32> {
+        let mut all = BTreeSet::new();
+        for (order, area) in self.zone.free_area.iter().enumerate() {
+            let mut blocks = 0;
+            for t in MigrateType::ALL {
+                for pfn in area.list(t).iter(&self.frames) {
+                    assert_eq!(pfn.0 % (1 << order), 0, "misaligned block");
+                    for f in pfn.0..pfn.0 + (1 << order) {
+                        assert!(all.insert(f), "frame {f:#x} is free twice");
+                    }
+                    blocks += 1;
+                }
+            }
+            assert_eq!(blocks, area.nr_free());
+        }
+        assert_eq!(all.len() as u64, self.zone.free_pages_exact());
+        all
+    }
+
+    /// Lists as (order, type, blocks in order), for comparing two worlds.
+    fn lists(&self) -> Vec<(usize, MigrateType, Vec<u32>)> {
+        let mut lists = Vec::new();
+        for (order, area) in self.zone.free_area.iter().enumerate() {
+            for t in MigrateType::ALL {
+                let blocks: Vec<u32> = area.list(t).iter(&self.frames).map(|p| p.0).collect();
+                if !blocks.is_empty() {
+                    lists.push((order, t, blocks));
+                }
+            }
+        }
+        lists
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Alloc(u8, MigrateType),
+    Free(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    use MigrateType::{Movable, Reclaimable, Unmovable};
+    let types = prop_oneof![Just(Unmovable), Just(Movable), Just(Reclaimable)];
+    let orders = prop_oneof![6 => Just(0u8), 3 => 1..4u8, 1 => 4..=10u8];
+    prop_oneof![
+        3 => (orders, types).prop_map(|(o, t)| Op::Alloc(o, t)),
+        2 => any::<usize>().prop_map(Op::Free),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_frame_is_lost_or_handed_out_twice(
+        ops in prop::collection::vec(op(), 1..300),
+        newest in any::<bool>(),
+        finds_smallest in any::<bool>(),
+    ) {
+        let rules = if newest {
+            BuddyRules::NEWEST
+        } else {
+            BuddyRules { merges_by_type: false, claims_then_steals: false, finds_smallest,
+                ..BuddyRules::NEWEST }
+        };
+        let world = World::new(8, rules);
+        let mut held: Vec<(Pfn, u8)> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Alloc(order, t) => {
+                    let expected = world.zone.free_pages_exact() >= 1 << order;
+                    match world.alloc(order, t) {
+                        Some(pfn) => {
+                            prop_assert!(expected);
+                            held.push((pfn, order));
+                        }
+                        None => prop_assert!(order > 0 || !expected, "order 0 must find a frame"),
+                    }
+                }
+                Op::Free(i) if !held.is_empty() => {
+                    let (pfn, order) = held.swap_remove(i % held.len());
+                    world.free(pfn, order);
+                }
+                Op::Free(_) => {}
+            }
+        }
+        // The reference: every frame is free or held, and no two blocks overlap.
+        let mut all = world.free_frames();
+        for (pfn, order) in &held {
+            for f in pfn.0..pfn.0 + (1 << order) {
+                prop_assert!(all.insert(f), "frame {:#x} is held and free", f);
+            }
+        }
+        prop_assert_eq!(all.len(), world.pages as usize);
+        for (pfn, order) in held {
+            world.free(pfn, order);
+        }
+        prop_assert_eq!(world.free_frames().len(), world.pages as usize);
+    }
+
+    #[test]
+    fn a_bulk_takes_what_single_requests_would(
+        before in prop::collection::vec((0..4u8, any::<bool>()), 0..60),
+        order in 0..4u8,
+        count in 1..2100u32,
+    ) {
+        let worlds = [World::new(6, BuddyRules::NEWEST), World::new(6, BuddyRules::NEWEST)];
+        for world in &worlds {
+            let held: Vec<_> =
+                before.iter().map(|(o, keep)| (world.alloc(*o, MigrateType::Movable), *o, *keep))
+                    .collect();
+            for (pfn, o, keep) in held {
+                if let (Some(pfn), false) = (pfn, keep) {
+                    world.free(pfn, o);
+                }
+            }
+        }
+        let list = FrameList::default();
+        let got = {
+            let mut l = worlds[0].zone.lock.lock(|| {});
+            worlds[0].buddy().rmqueue_bulk(&mut l, CPU, order, count, &list,
+                MigrateType::Movable, false, &mut Fallback::default())
+        };
+        let bulk: Vec<u32> = list.iter(&worlds[0].frames).map(|p| p.0).collect();
+        let single: Vec<u32> = (0..count)
+            .map_while(|_| worlds[1].alloc(order, MigrateType::Movable).map(|p| p.0))
+            .collect();
+        prop_assert_eq!(got as usize, single.len());
+        prop_assert_eq!(bulk, single);
+        prop_assert_eq!(worlds[0].lists(), worlds[1].lists());
+        prop_assert_eq!(worlds[0].zone.free_pages_exact(), worlds[1].zone.free_pages_exact());
+    }
+}
+
+#[test]
+fn one_block_taken_page_by_page_comes_in_ascending_order() {
+    let world = World::new(2, BuddyRules::NEWEST);
+    assert_eq!(world.zone.free_area[10].nr_free(), 1, "two free pageblocks merge");
+    let pfns: Vec<u32> =
+        (0..1024).map(|_| world.alloc(0, MigrateType::Movable).unwrap().0).collect();
+    assert_eq!(pfns, (BASE..BASE + 1024).collect::<Vec<_>>());
+}
+
+#[test]
+fn blocks_of_other_types_keep_apart_by_the_newer_rule_only() {
+    for (merges_by_type, order) in [(true, 9), (false, 10)] {
+        let rules = BuddyRules { merges_by_type, ..BuddyRules::NEWEST };
+        let world = World::new(2, rules);
+        let pfn = world.alloc(10, MigrateType::Movable).unwrap();
+        world.pageblocks.set_migratetype(pfn.add(512), MigrateType::HighAtomic);
+        world.free(pfn, 9);
+        world.free(pfn.add(512), 9);
+        assert_eq!(world.zone.free_area[order].nr_free(), if order == 9 { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn an_isolated_pageblock_never_merges_with_its_neighbour() {
+    for merges_by_type in [true, false] {
+        let world = World::new(2, BuddyRules { merges_by_type, ..BuddyRules::NEWEST });
+        let pfn = world.alloc(10, MigrateType::Movable).unwrap();
+        world.zone.nr_isolate_pageblock.store(1, Ordering::Relaxed);
+        world.pageblocks.set_migratetype(pfn.add(512), MigrateType::Isolate);
+        world.free(pfn, 9);
+        world.free(pfn.add(512), 9);
+        assert_eq!(world.zone.free_area[9].nr_free(), 2);
+        assert_eq!(world.zone.free_pages_exact(), 512, "isolated pages are not free");
+    }
+}
+
+#[test]
+fn an_unmovable_request_claims_a_whole_free_pageblock() {
+    let world = World::new(4, BuddyRules::NEWEST);
+    let pfn = world.alloc(0, MigrateType::Unmovable).unwrap();
+    assert_eq!(world.pageblocks.of(pfn).migratetype(), MigrateType::Unmovable);
+    // The largest block was taken: both its pageblocks changed hands.
+    let unmovable = (0..4).filter(|b| {
+        let pfn = Pfn(BASE + b * PAGEBLOCK_NR_PAGES);
+        world.pageblocks.of(pfn).migratetype() == MigrateType::Unmovable
+    });
+    assert_eq!(unmovable.count(), 2);
+}
+
+#[test]
+fn a_fallback_below_pageblock_size_boosts_the_watermark() {
+    let mut world = World::new(4, BuddyRules::NEWEST);
+    world.rules.boost_factor = 15000;
+    world.rules.claims_then_steals = false;
+    {
+        let l = world.zone.lock.lock(|| {});
+        world.zone.set_watermarks(&l, [10, 20, 400, 0]);
+    }
+    // Break the Movable blocks up so that no free block of order 9 is left.
+    let held: Vec<Pfn> =
+        (0..4).map(|_| world.alloc(9, MigrateType::Movable).unwrap()).collect();
+    for pfn in held {
+        for piece in (0..512).step_by(2) {
+            world.free(pfn.add(piece), 0);
+        }
+    }
+    assert!(world.alloc(0, MigrateType::Unmovable).is_some());
+    assert_eq!(world.zone.watermark_boost(), 512);
+    assert_eq!(world.zone.wmark_pages(Wmark::Min), 10 + 512);
+}
+
+#[test]
+fn a_block_whose_parent_is_about_to_merge_goes_to_the_tail() {
+    let world = World::new(1, BuddyRules::NEWEST);
+    let pages: Vec<Pfn> =
+        (0..16).map(|_| world.alloc(0, MigrateType::Movable).unwrap()).collect();
+    // 2-3 free as order 1 above 0; 8: alone with allocated neighbours.
+    world.free(pages[8], 0);
+    world.free(pages[2], 0);
+    world.free(pages[3], 0);
+    world.free(pages[0], 0);
+    let order0: Vec<u32> =
+        world.zone.free_area[0].list(MigrateType::Movable).iter(&world.frames).map(|p| p.0).collect();
+    assert_eq!(order0, [pages[8].0, pages[0].0], "0 waits at the tail to merge with 1 and 2-3");
+}

@@ -1,0 +1,128 @@
+//! Draining pcplists: on each CPU by queued work (up to 5.19) or through the remote lock (6.0+).
+//!
+//! **What.** `drain_all_pages`, `__drain_all_pages`, `drain_pages_zone` (KERNEL-FACTS A.6 "Drain").
+//!
+//! **Why it matters.** A drain serialises with every pcp section that began before it on a CPU,
+//! but only if that CPU is in its set: the unforced one leaves out CPUs whose count reads 0 while
+//! a page is being added (J5-c).
+//!
+//! **Differs.** In a world without CPU threads (small tests, exploration) the drainer runs the work
+//! itself after waiting for the section, which orders it the same.
+
+use crate::cpu::Completion;
+use crate::ids::{CpuId, ZoneId};
+use crate::kernel::Kernel;
+use crate::pcp::Pcp;
+use crate::race::Point;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, ObjId, touched};
+use crate::task::Cx;
+use crate::zone::Zone;
+
+impl Kernel {
+    /// `drain_all_pages`: all pcplists of a zone, or of all zones, whose count reads non-zero.
+    /// Without a zone it returns without draining if somebody else is at it.
+    pub fn drain_all_pages(&self, cx: &Cx, zone: Option<ZoneId>) {
+        self.drain_all(cx, zone, false);
+    }
+
+    /// `__drain_all_pages`; with `force_all_cpus` also CPUs whose count reads 0.
+    pub fn drain_all(&self, cx: &Cx, zone: Option<ZoneId>, force_all_cpus: bool) {
+        self.point(cx, Point::DrainMutex);
+        let guard = match (self.pcpu_drain_mutex.try_lock(), zone) {
+            (Some(guard), _) => guard,
+            (None, None) => return,
+            (None, Some(_)) => self.pcpu_drain_mutex.lock(),
+        };
+        self.cpus[cx.cpu().index()].vm.drain_all.fetch_add(1, Ordering::Relaxed);
+        let zones: Vec<&Zone> = match zone {
+            Some(id) => vec![&self.zones[id.index()]],
+            None => self.zones.iter().filter(|z| z.is_populated()).collect(),
+        };
+        let wanted: Vec<CpuId> = self
+            .cpus
+            .iter()
+            .filter(|cpu| cpu.online.load(Ordering::Relaxed))
+            .filter(|cpu| {
+                zones.iter().any(|z| {
+                    let count = z.pcp[cpu.id.index()].count();
+                    self.point_event(cx, Point::D3Count, [u64::from(cpu.id.0), u64::from(count), 0]);
+                    force_all_cpus || count != 0
+                })
+            })
+            .map(|cpu| cpu.id)
+            .collect();
+        if self.pcp_rules.trylock {
+            for cpu in wanted {
+                for zone in &zones {
+                    self.drain_pages_zone(cx, zone, cpu);
+                }
+            }
+        } else {
+            self.drain_by_work(cx, &zones, &wanted);
+        }
+        drop(guard);
+        touched(ObjId::of(&self.pcpu_drain_mutex));
+    }
+
+    /// Up to 5.19: the pages are freed by work that runs on each CPU.
+    fn drain_by_work(&self, cx: &Cx, zones: &[&Zone], wanted: &[CpuId]) {
+        let done = Arc::new(Completion::default());
+        let mut queued = 0;
+        for &cpu in wanted {
+            if self.cpus[cpu.index()].has_thread.load(Ordering::Relaxed) {
+                let ids: Vec<ZoneId> = zones.iter().map(|z| z.id).collect();
+                let work = move |k: &Kernel, on: &Cx| {
+                    for id in ids {
+                        k.drain_pages_zone(on, &k.zones[id.index()], cpu);
+                    }
+                };
+                self.cpus[cpu.index()].work.queue(Box::new(work), &done);
+                queued += 1;
+            } else {
+                for zone in zones {
+                    self.drain_pages_zone(cx, zone, cpu);
+                }
+            }
+        }
+        done.wait(queued, || self.clock.is_aborted());
+    }
+
+    /// Frees all pages on one CPU's lists of a zone (`drain_pages_zone`). Waits for the section.
+    pub fn drain_pages_zone(&self, cx: &Cx, zone: &Zone, cpu: CpuId) -> u32 {
+        let pcp = &zone.pcp[cpu.index()];
+        let mut drained = 0;
+        loop {
+            let step = self.drain_step(cx, zone, pcp);
+            drained += step;
+            // 6.7+ lets go of the section between steps.
+            if step == 0 || !self.pcp_rules.auto_tune {
+                break;
+            }
+        }
+        self.point_event(cx, Point::D3Drain, [u64::from(cpu.0), u64::from(drained), 0]);
+        drained
+    }
+
+    fn drain_step(&self, cx: &Cx, zone: &Zone, pcp: &Pcp) -> u32 {
+        pcp.draining.store(true, Ordering::Relaxed);
+        let mut lists = pcp.enter();
+        let before = pcp.count();
+        let most = if self.pcp_rules.auto_tune {
+            (pcp.batch.load(Ordering::Relaxed) << crate::pcp::PCP_BATCH_SCALE_MAX).max(1)
+        } else {
+            before
+        };
+        self.free_pcppages_bulk(cx, zone, pcp, &mut lists, most.min(before), 0);
+        pcp.draining.store(false, Ordering::Relaxed);
+        before - pcp.count()
+    }
+
+    /// Queued work of a CPU, run by its thread.
+    pub fn run_cpu_work(&self, cx: &Cx) {
+        for (work, done) in self.cpus[cx.cpu().index()].work.take() {
+            work(self, cx);
+            done.complete();
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The oracle: always on, it only looks.
+//!
+//! **What.** DESIGN section 6. Checkers stand beside the mechanisms and read exact counters; what
+//! they find becomes a [`Finding`], with the report in the kernel's words and a timeline.
+//!
+//! **Why apart.** A mechanism that judged itself would share its own blind spots.
+
+pub mod conservation;
+pub mod finding;
+pub mod isolation;
+pub mod premature_oom;
+pub mod story;
+
+pub use finding::{Finding, FindingKind, Findings};
+pub use premature_oom::{Looked, RequestLog};

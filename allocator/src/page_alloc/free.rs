@@ -1,0 +1,281 @@
+//! Giving blocks back: to the pcplist of this CPU, or straight to the buddy.
+//!
+//! **What.** `__free_pages`, `free_unref_page` (6.14+ `free_frozen_pages`), its commit,
+//! `free_pcppages_bulk`, `free_one_page` (KERNEL-FACTS A.6, A.7). The steps P1 to P5 are race 5:
+//! P1 reads the pageblock's type without any lock, and by P4 it may be stale.
+
+use crate::buddy::FreeTo;
+use crate::frame::{FrameKind, FrameState};
+use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
+use crate::ids::Pfn;
+use crate::kernel::Kernel;
+use crate::pcp::{Pcp, PcpLists, PcpRules};
+use crate::race::Point;
+use crate::sync::atomic::Ordering;
+use crate::task::{Cx, count};
+use crate::zone::{Zone, zone_flag};
+
+impl Kernel {
+    /// Drops a reference to a block and frees it if it was the last (`put_page`). Returns true if
+    /// it was freed.
+    pub fn put_page(&self, cx: &Cx, pfn: Pfn) -> bool {
+        let frame = self.frames.get(pfn);
+        let order = frame.state().order();
+        let last = frame.put_testzero();
+        if last {
+            self.free_unref_page(cx, pfn, order);
+        }
+        last
+    }
+
+    /// Frees a block that the caller alone holds (`__free_pages`).
+    #[inline]
+    pub fn free_pages(&self, cx: &Cx, pfn: Pfn, order: u8) {
+        debug_assert_eq!(self.frames.get(pfn).state().kind(), FrameKind::Allocated, "{pfn:#x}");
+        debug_assert_eq!(self.frames.get(pfn).state().order(), order, "{pfn:#x}");
+        self.free_unref_page(cx, pfn, order);
+    }
+
+    /// Frees a block without references (`free_unref_page`).
+    #[inline]
+    pub fn free_unref_page(&self, cx: &Cx, pfn: Pfn, order: u8) {
+        if self.instrumented {
+            self.free_unref_page_inner::<true>(cx, pfn, order);
+        } else {
+            self.free_unref_page_inner::<false>(cx, pfn, order);
+        }
+    }
+
+    #[inline]
+    fn free_unref_page_inner<const R: bool>(&self, cx: &Cx, pfn: Pfn, order: u8) {
+        if R {
+            self.stop_machine_point(cx);
+            // In transit: off all lists, no reference.
+            self.frames.get(pfn).set_state(FrameState::new(FrameKind::None, order));
+        }
+        // P1: no lock. By the time that the block reaches a list this may be stale.
+        let block = self.pageblocks.of(pfn);
+        let zone = &self.zones[block.zone().expect("a frame that was allocated has a zone").index()];
+        let mut migratetype = block.migratetype();
+        if R {
+            self.point_event(cx, Point::P1Type, [u64::from(pfn.0), migratetype as u64, 0]);
+        }
+        if migratetype as usize >= MIGRATE_PCPTYPES {
+            if migratetype == MigrateType::Isolate {
+                return self.free_one_page(cx, zone, pfn, order, migratetype);
+            }
+            // HIGHATOMIC pages go onto the MOVABLE list.
+            migratetype = MigrateType::Movable;
+        }
+        let Some(pindex) = self.pcp_rules.pindex(order, migratetype) else {
+            return self.free_one_page(cx, zone, pfn, order, block.migratetype());
+        };
+        let pcp = &zone.pcp[cx.cpu().index()];
+        if R {
+            self.point(cx, Point::P2Enter);
+        }
+        let Some(mut lists) = self.pcp_enter(cx, zone, pcp) else {
+            cx.event(Point::PfTrylock, [u64::from(pfn.0), 0, 0]);
+            return self.free_one_page(cx, zone, pfn, order, block.migratetype());
+        };
+        self.free_commit::<R>(cx, zone, pcp, &mut lists, pfn, order, pindex, migratetype);
+        drop(lists);
+        if R {
+            self.point(cx, Point::P5Leave);
+            self.stop_machine_point(cx);
+        }
+    }
+
+    /// P4 (`free_unref_page_commit`).
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all of it is at hand in registers")]
+    fn free_commit<const R: bool>(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pcp: &Pcp,
+        lists: &mut PcpLists,
+        pfn: Pfn,
+        order: u8,
+        pindex: usize,
+        migratetype: MigrateType,
+    ) {
+        let rules = &self.pcp_rules;
+        let pages = 1u32 << order;
+        if rules.auto_tune {
+            lists.alloc_factor >>= 1;
+        }
+        self.frames.get(pfn).set_state(FrameState::on_pcp(order, migratetype));
+        lists.list(pindex).push_head(&self.frames, pfn);
+        if R {
+            cx.pcp_section.set(u32::from(zone.id.0) + 1);
+            self.point_event(cx, Point::P4Add, [u64::from(pfn.0), 0, 0]);
+        }
+        pcp.add_count(pages as i32);
+        lists.events.pgfree += u64::from(pages);
+        let batch = pcp.batch.load(Ordering::Relaxed);
+        if rules.auto_tune && lists.free_count < batch << crate::pcp::PCP_BATCH_SCALE_MAX {
+            lists.free_count += pages;
+        }
+        // A burst of frees of orders 1 to 3: pages that others would wait for (5.19+).
+        let free_high = if rules.auto_tune {
+            let burst = lists.free_count >= batch
+                && lists.prev_free_high_order
+                && (1..=3).contains(&order);
+            lists.prev_free_high_order = (1..=3).contains(&order);
+            burst
+        } else {
+            rules.free_high && lists.free_factor > 0 && (1..=3).contains(&order)
+        };
+        let high = pcp.high_for_free(
+            lists,
+            rules,
+            free_high,
+            zone.has_flag(zone_flag::RECLAIM_ACTIVE),
+            zone.has_flag(zone_flag::BELOW_HIGH),
+        );
+        if R {
+            self.point_event(
+                cx,
+                Point::P4Count,
+                [u64::from(pcp.count()), u64::from(high), 0],
+            );
+            cx.pcp_section.set(0);
+        }
+        if pcp.count() >= high {
+            let spill = pcp.spill_pages(lists, rules, high, free_high);
+            self.free_pcppages_bulk(cx, zone, pcp, lists, spill, pindex);
+            self.clear_below_high(zone);
+        }
+    }
+
+    /// After a bulk free: is the zone above its high mark again (6.7+)?
+    fn clear_below_high(&self, zone: &Zone) {
+        if zone.has_flag(zone_flag::BELOW_HIGH)
+            && zone.free_pages() > zone.wmark_pages(crate::zone::Wmark::High)
+        {
+            zone.clear_flag(zone_flag::BELOW_HIGH);
+        }
+    }
+
+    /// Gives `pages` pages from the tails of the lists back to the buddy.
+    #[cold]
+    pub fn free_pcppages_bulk(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pcp: &Pcp,
+        lists: &mut PcpLists,
+        pages: u32,
+        pindex: usize,
+    ) {
+        let pages = pages.min(pcp.count());
+        if pages == 0 {
+            return;
+        }
+        let freed = if self.pcp_rules.bulk_under_lock {
+            self.bulk_from(cx, zone, lists, pages, pindex)
+        } else {
+            self.bulk_collect(cx, zone, lists, pages)
+        };
+        pcp.add_count(-(freed as i32));
+        lists.events.drains += 1;
+        lists.events.drain_pages += u64::from(freed);
+    }
+
+    /// 5.18+: under zone->lock throughout, list by list, the one just freed to first.
+    fn bulk_from(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        lists: &PcpLists,
+        pages: u32,
+        first: usize,
+    ) -> u32 {
+        let nr_lists = self.pcp_rules.nr_lists();
+        let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
+        let mut freed = 0;
+        for step in 0..nr_lists {
+            let pindex = (first + step) % nr_lists;
+            let order = PcpRules::order_of(pindex);
+            while freed < pages {
+                let Some(pfn) = lists.list(pindex).pop_tail(&self.frames) else { break };
+                let cached = self.frames.get(pfn).state().cached_type();
+                self.free_under_lock(cx, zone, &mut locked, pfn, order, cached);
+                freed += 1 << order;
+            }
+            if freed >= pages {
+                break;
+            }
+        }
+        freed
+    }
+
+    /// Up to 5.17: collected round robin before zone->lock is taken, fuller lists giving more.
+    fn bulk_collect(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32) -> u32 {
+        let nr_lists = self.pcp_rules.nr_lists();
+        let collected = crate::frame::FrameList::default();
+        let (mut pindex, mut batch_free, mut freed) = (0, 0usize, 0);
+        while freed < pages && (0..nr_lists).any(|i| !lists.list(i).is_empty()) {
+            loop {
+                batch_free += 1;
+                pindex = (pindex + 1) % nr_lists;
+                if !lists.list(pindex).is_empty() {
+                    break;
+                }
+            }
+            // The only list with anything left gives all the rest.
+            let mut blocks = if batch_free >= nr_lists { usize::MAX } else { batch_free };
+            batch_free = 0;
+            while blocks > 0 && freed < pages {
+                let Some(pfn) = lists.list(pindex).pop_tail(&self.frames) else { break };
+                freed += 1 << PcpRules::order_of(pindex);
+                collected.push_tail(&self.frames, pfn);
+                blocks -= 1;
+            }
+        }
+        let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
+        while let Some(pfn) = collected.pop_head(&self.frames) {
+            let state = self.frames.get(pfn).state();
+            self.free_under_lock(cx, zone, &mut locked, pfn, state.order(), state.cached_type());
+        }
+        freed
+    }
+
+    /// Merges one block into the free lists; the type is read again under the lock if the release
+    /// or an isolated pageblock asks for it.
+    pub fn free_under_lock(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        locked: &mut crate::zone::ZoneLocked,
+        pfn: Pfn,
+        order: u8,
+        cached: MigrateType,
+    ) {
+        let rereads = self.pcp_rules.always_rereads
+            || cached == MigrateType::Isolate
+            || zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0;
+        let migratetype =
+            if rereads { self.pageblocks.of(pfn).migratetype() } else { cached };
+        self.buddy(zone).free_one_page(locked, cx.cpu(), pfn, order, migratetype, FreeTo::Head);
+    }
+
+    /// Frees a block straight to the buddy (`free_one_page`).
+    #[cold]
+    pub fn free_one_page(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pfn: Pfn,
+        order: u8,
+        migratetype: MigrateType,
+    ) {
+        let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
+        self.free_under_lock(cx, zone, &mut locked, pfn, order, migratetype);
+        drop(locked);
+        let vm = &self.cpus[cx.cpu().index()].vm;
+        vm.pgfree.fetch_add(1 << order, Ordering::Relaxed);
+        cx.event(Point::PrFree, [u64::from(pfn.0), migratetype as u64, 0]);
+    }
+}

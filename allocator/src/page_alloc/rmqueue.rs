@@ -1,0 +1,222 @@
+//! Taking a block from a zone that passed the watermark check: pcplist or buddy.
+//!
+//! **What.** `rmqueue`, `rmqueue_pcplist`, `rmqueue_buddy` (KERNEL-FACTS A.6 "Allocate", B.3
+//! step 6), and the counters that go with a page (B.3 "Statistics").
+
+use crate::frame::{FrameState, flag};
+use crate::gfp::{AllocFlags, MigrateType};
+use crate::ids::{NodeId, Pfn};
+use crate::kernel::Kernel;
+use crate::pcp::{Pcp, PcpLists};
+use crate::race::Point;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
+use crate::task::{Cx, count};
+use crate::zone::{Zone, zone_flag};
+
+/// Request facts that taking a block needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rmqueue {
+    /// Order of the block.
+    pub order: u8,
+    /// Type wanted.
+    pub migratetype: MigrateType,
+    /// The flags that the zone was tested with.
+    pub alloc_flags: AllocFlags,
+    /// Node of the preferred zone, for numa_hit and its kin.
+    pub preferred: NodeId,
+}
+
+impl Kernel {
+    /// Enters the pcp section of this CPU. None: a trylock failed as the kernel's would, against a
+    /// remote drain or the context's own interrupted section (6.0+).
+    #[inline]
+    pub fn pcp_enter<'z>(
+        &self,
+        cx: &Cx,
+        zone: &'z Zone,
+        pcp: &'z Pcp,
+    ) -> Option<MutexGuard<'z, PcpLists>> {
+        match pcp.try_enter() {
+            Some(guard) => Some(guard),
+            None => self.pcp_enter_contended(cx, zone, pcp),
+        }
+    }
+
+    #[cold]
+    fn pcp_enter_contended<'z>(
+        &self,
+        cx: &Cx,
+        zone: &'z Zone,
+        pcp: &'z Pcp,
+    ) -> Option<MutexGuard<'z, PcpLists>> {
+        let own = cx.pcp_section.get() == u32::from(zone.id.0) + 1;
+        if self.pcp_rules.trylock && (own || pcp.draining.load(Ordering::Relaxed)) {
+            return None;
+        }
+        assert!(!own, "interrupted pcp section entered again with interrupts off");
+        count(&cx.stats.pcp_section_waits, 1);
+        Some(pcp.enter())
+    }
+
+    /// Takes a block from `zone`, marked as allocated with one reference.
+    #[inline]
+    pub fn rmqueue<const R: bool>(&self, cx: &Cx, zone: &Zone, req: Rmqueue) -> Option<Pfn> {
+        if let Some(pindex) = self.pcp_rules.pindex(req.order, req.migratetype) {
+            let pcp = &zone.pcp[cx.cpu().index()];
+            if R {
+                self.point(cx, Point::P2Enter);
+            }
+            if let Some(mut lists) = self.pcp_enter(cx, zone, pcp) {
+                let pfn = self.rmqueue_pcplist::<R>(cx, zone, pcp, &mut lists, pindex, req);
+                drop(lists);
+                if R {
+                    self.point(cx, Point::P5Leave);
+                }
+                if pfn.is_some() || !self.pcp_rules.miss_tries_buddy {
+                    return pfn;
+                }
+            }
+        }
+        self.rmqueue_buddy(cx, zone, req)
+    }
+
+    #[inline]
+    fn rmqueue_pcplist<const R: bool>(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pcp: &Pcp,
+        lists: &mut PcpLists,
+        pindex: usize,
+        req: Rmqueue,
+    ) -> Option<Pfn> {
+        if self.pcp_rules.auto_tune {
+            lists.free_count >>= 1;
+        } else {
+            lists.free_factor >>= 1;
+        }
+        let pfn = match lists.list(pindex).pop_head(&self.frames) {
+            Some(pfn) => pfn,
+            None => self.refill(cx, zone, pcp, lists, pindex, req)?,
+        };
+        let pages = 1u32 << req.order;
+        pcp.add_count(-(pages as i32));
+        self.prep_new_page(pfn, req.order, req.alloc_flags);
+        let events = &mut lists.events;
+        events.pgalloc += u64::from(pages);
+        let hit = zone.node() == req.preferred;
+        events.numa_hit += u64::from(hit);
+        events.numa_miss += u64::from(!hit);
+        let local = zone.node() == self.cpu_node(cx.cpu());
+        events.numa_local += u64::from(local);
+        events.numa_other += u64::from(!local);
+        if R {
+            cx.event(Point::PrTaken, [u64::from(pfn.0), 0, 0]);
+            self.isolation_handed_out(cx, pfn);
+        }
+        Some(pfn)
+    }
+
+    /// Fills an empty list from the buddy and takes its first block.
+    #[cold]
+    fn refill(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pcp: &Pcp,
+        lists: &mut PcpLists,
+        pindex: usize,
+        req: Rmqueue,
+    ) -> Option<Pfn> {
+        let below_high = zone.has_flag(zone_flag::BELOW_HIGH);
+        let blocks = pcp.refill_blocks(lists, &self.pcp_rules, req.order, below_high);
+        let mut fallback = crate::buddy::Fallback::default();
+        let got = {
+            let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
+            self.buddy(zone).rmqueue_bulk(
+                &mut locked,
+                cx.cpu(),
+                req.order,
+                blocks,
+                lists.list(pindex),
+                req.migratetype,
+                req.alloc_flags.contains(AllocFlags::NOFRAGMENT),
+                &mut fallback,
+            )
+        };
+        self.count_fallback(cx, fallback);
+        let pages = got << req.order;
+        pcp.add_count(pages as i32);
+        lists.events.refills += u64::from(got > 0);
+        lists.events.refill_pages += u64::from(pages);
+        lists.list(pindex).pop_head(&self.frames)
+    }
+
+    /// Takes a block straight from the free lists, under zone->lock (`rmqueue_buddy`).
+    pub fn rmqueue_buddy(&self, cx: &Cx, zone: &Zone, req: Rmqueue) -> Option<Pfn> {
+        let flags = req.alloc_flags;
+        let buddy = self.buddy(zone);
+        let mut fallback = crate::buddy::Fallback::default();
+        let pfn = {
+            let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
+            let l = &mut *locked;
+            let mut got = None;
+            if req.order > 0 && flags.intersects(self.rules.highatomic_flags) {
+                got = buddy
+                    .rmqueue_smallest(l, req.order, MigrateType::HighAtomic)
+                    .map(|pfn| (pfn, MigrateType::HighAtomic));
+            }
+            let got = got
+                .or_else(|| {
+                    let no_fragment = flags.contains(AllocFlags::NOFRAGMENT);
+                    buddy.rmqueue(l, req.order, req.migratetype, no_fragment, &mut fallback)
+                })
+                .or_else(|| {
+                    flags
+                        .intersects(self.rules.highatomic_last_flags)
+                        .then(|| buddy.rmqueue_smallest(l, req.order, MigrateType::HighAtomic))
+                        .flatten()
+                        .map(|pfn| (pfn, MigrateType::HighAtomic))
+                });
+            got.map(|(pfn, from)| {
+                buddy.account(l, cx.cpu(), -(1 << req.order), from);
+                self.prep_new_page(pfn, req.order, flags);
+                pfn
+            })
+        }?;
+        self.count_fallback(cx, fallback);
+        self.isolation_handed_out(cx, pfn);
+        self.count_alloc(cx, zone, req);
+        Some(pfn)
+    }
+
+    /// Marks a block as allocated (`prep_new_page`).
+    #[inline]
+    fn prep_new_page(&self, pfn: Pfn, order: u8, flags: AllocFlags) {
+        let mut state = FrameState::allocated(order);
+        if flags.contains(AllocFlags::NO_WATERMARKS) {
+            state.0 |= flag::PFMEMALLOC;
+        }
+        self.frames.get(pfn).set_state(state);
+    }
+
+    /// Counts a page that came past the pcplists, on this CPU's counters of the zone.
+    fn count_alloc(&self, cx: &Cx, zone: &Zone, req: Rmqueue) {
+        let vm = &self.cpus[cx.cpu().index()].vm;
+        vm.pgalloc[zone.idx().index()].fetch_add(1 << req.order, Ordering::Relaxed);
+        let hit = zone.node() == req.preferred;
+        let local = zone.node() == self.cpu_node(cx.cpu());
+        let numa = |cell: &crate::sync::atomic::AtomicU64| cell.fetch_add(1, Ordering::Relaxed);
+        numa(if hit { &vm.numa_hit } else { &vm.numa_miss });
+        numa(if local { &vm.numa_local } else { &vm.numa_other });
+    }
+
+    fn count_fallback(&self, cx: &Cx, fallback: crate::buddy::Fallback) {
+        if fallback.fallbacks > 0 {
+            let vm = &self.cpus[cx.cpu().index()].vm;
+            vm.extfrag.fetch_add(u64::from(fallback.fallbacks), Ordering::Relaxed);
+            vm.extfrag_claimed.fetch_add(u64::from(fallback.claimed), Ordering::Relaxed);
+        }
+    }
+}

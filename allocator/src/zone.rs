@@ -1,0 +1,359 @@
+//! Zones (`struct zone`): spans, counters, watermarks, free areas, pcplists.
+//!
+//! **What.** KERNEL-FACTS A.1 and A.2. Fields are grouped by what guards them:
+//!
+//! | field | written under | read |
+//! |---|---|---|
+//! | span, present, managed | mem_hotplug_lock (span: and its sequence) | anywhere, unlocked |
+//! | marks, lowmem_reserve, boost | the zone's lock | anywhere, unlocked |
+//! | free areas, nr_isolate_pageblock, nr_reserved_highatomic | the zone's lock | tests, unlocked |
+//! | nr_free_pages (global part) and the deltas | the zone's lock | anywhere, unlocked |
+//! | pcp high and batch | pcp_batch_high_lock | pcp sections, unlocked |
+//!
+//! **Differs.** Counters of frames that the kernel changes with interrupts off under zone->lock
+//! (NR_FREE_PAGES) are plain stores here for the same reason.
+
+use crate::frame::FrameList;
+use crate::gfp::MigrateType;
+pub use crate::gfp::Wmark;
+use crate::ids::{CpuId, MAX_NR_ZONES, NR_PAGE_ORDERS, NodeId, Pfn, ZoneId, ZoneIdx};
+use crate::pcp::Pcp;
+use crate::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, SeqCount};
+
+/// Number of migratetypes that have free lists.
+pub const NR_FREE_LISTS: usize = crate::gfp::MIGRATE_TYPES;
+
+/// zone->flags.
+pub mod zone_flag {
+    /// Its last reclaim boosted the marks: kswapd is to be woken (ZONE_BOOSTED_WATERMARK).
+    pub const BOOSTED_WATERMARK: u32 = 1 << 0;
+    /// kswapd or a direct reclaimer is at it (ZONE_RECLAIM_ACTIVE).
+    pub const RECLAIM_ACTIVE: u32 = 1 << 1;
+    /// Free pages fell below the high mark (ZONE_BELOW_HIGH, 6.7+).
+    pub const BELOW_HIGH: u32 = 1 << 2;
+}
+
+/// Free blocks of one order.
+#[derive(Debug, Default)]
+pub struct FreeArea {
+    /// A list for each migratetype.
+    pub free_list: [FrameList; NR_FREE_LISTS],
+    /// Blocks on all of them together.
+    nr_free: AtomicU32,
+}
+
+impl FreeArea {
+    /// Blocks of this order, all types, ISOLATE included.
+    #[inline]
+    pub fn nr_free(&self) -> u32 {
+        self.nr_free.load(Ordering::Relaxed)
+    }
+
+    /// Adds to nr_free; under the zone's lock.
+    #[inline]
+    pub fn add_nr_free(&self, by: i32) {
+        self.nr_free.store(self.nr_free().wrapping_add_signed(by), Ordering::Relaxed);
+    }
+
+    /// The list of a type.
+    #[inline]
+    pub fn list(&self, migratetype: MigrateType) -> &FrameList {
+        &self.free_list[migratetype as usize]
+    }
+}
+
+/// What only the holder of the zone's lock may touch; also the proof that it is held.
+#[derive(Debug, Default)]
+pub struct ZoneLocked {
+    /// Fallback mode that worked last within one rmqueue_bulk (6.15+): reset by the caller.
+    pub rmqueue_mode: u8,
+}
+
+/// A zone. Unpopulated ones exist too, with nothing in them.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Zone {
+    /// Which zone of the machine.
+    pub id: ZoneId,
+    /// Per-CPU lists by model CPU; empty for a zone that never can have memory.
+    pub pcp: Box<[Pcp]>,
+
+    managed: AtomicU64,
+    watermark: [AtomicU64; 4],
+    watermark_boost: AtomicU64,
+    /// `lowmem_reserve` by the request's highest zone.
+    lowmem_reserve: [AtomicU64; MAX_NR_ZONES],
+    /// Global part of NR_FREE_PAGES.
+    nr_free_pages: AtomicI64,
+    /// Delta at which a CPU folds into the global part.
+    pub stat_threshold: AtomicI32,
+    /// [`zone_flag`]s.
+    pub flags: AtomicU32,
+    /// Above this the safe variants sum the deltas.
+    pub percpu_drift_mark: AtomicU64,
+
+    /// zone->lock.
+    pub lock: ZoneLock,
+    /// Free lists by order; changed under the lock.
+    pub free_area: [FreeArea; NR_PAGE_ORDERS],
+    /// NR_FREE_PAGES without the per-CPU lag; changed under the lock. The oracle's counter.
+    nr_free_exact: AtomicI64,
+    /// Pageblocks of type ISOLATE.
+    pub nr_isolate_pageblock: AtomicU32,
+    /// Pages of HIGHATOMIC pageblocks.
+    pub nr_reserved_highatomic: AtomicU64,
+    /// Free pages among them (6.10+).
+    pub nr_free_highatomic: AtomicI64,
+
+    start_pfn: AtomicU32,
+    spanned: AtomicU64,
+    present: AtomicU64,
+    /// Odd while the span changes.
+    pub span_seq: SeqCount,
+
+    /// Anonymous and file pages on the LRU lists and isolated, for zone_reclaimable_pages.
+    pub nr_lru: [AtomicI64; 5],
+    /// Pages that reclaim has taken off the LRU.
+    pub nr_isolated: [AtomicI64; 2],
+    /// pcp high, high_min, high_max, batch that the zone's pcplists have when enabled.
+    pub pageset: PagesetSizes,
+    /// Event counters that have no per-CPU home: kernel names in [`crate::vmstat`].
+    pub numa_foreign: AtomicU64,
+}
+
+/// zone->pageset_high and _batch.
+#[derive(Debug, Default)]
+pub struct PagesetSizes {
+    /// Lowest value of the tuned high; the fixed high up to 6.6.
+    pub high_min: AtomicU32,
+    /// Highest value of the tuned high.
+    pub high_max: AtomicU32,
+    /// Pages moved at once.
+    pub batch: AtomicU32,
+}
+
+/// zone->lock, which counts the waits for a holder.
+#[derive(Debug, Default)]
+pub struct ZoneLock(Mutex<ZoneLocked>);
+
+impl ZoneLock {
+    /// Takes the lock; `waited` is called if somebody held it.
+    #[inline]
+    pub fn lock(&self, waited: impl FnOnce()) -> MutexGuard<'_, ZoneLocked> {
+        if let Some(guard) = self.0.try_lock() {
+            return guard;
+        }
+        waited();
+        self.0.lock()
+    }
+}
+
+impl Zone {
+    /// A zone without memory; `nr_cpus` pcplists if it ever can have any.
+    pub fn new(id: ZoneId, nr_cpus: usize) -> Self {
+        Self {
+            id,
+            pcp: (0..nr_cpus).map(|_| Pcp::new()).collect(),
+            managed: AtomicU64::new(0),
+            watermark: Default::default(),
+            watermark_boost: AtomicU64::new(0),
+            lowmem_reserve: Default::default(),
+            nr_free_pages: AtomicI64::new(0),
+            stat_threshold: AtomicI32::new(0),
+            flags: AtomicU32::new(0),
+            percpu_drift_mark: AtomicU64::new(0),
+            lock: ZoneLock::default(),
+            free_area: Default::default(),
+            nr_free_exact: AtomicI64::new(0),
+            nr_isolate_pageblock: AtomicU32::new(0),
+            nr_reserved_highatomic: AtomicU64::new(0),
+            nr_free_highatomic: AtomicI64::new(0),
+            start_pfn: AtomicU32::new(0),
+            spanned: AtomicU64::new(0),
+            present: AtomicU64::new(0),
+            span_seq: SeqCount::new(),
+            nr_lru: Default::default(),
+            nr_isolated: Default::default(),
+            pageset: PagesetSizes::default(),
+            numa_foreign: AtomicU64::new(0),
+        }
+    }
+
+    /// The zone's node.
+    #[inline]
+    pub fn node(&self) -> NodeId {
+        self.id.node()
+    }
+
+    /// The zone's index in its node.
+    #[inline]
+    pub fn idx(&self) -> ZoneIdx {
+        self.id.zone_idx()
+    }
+
+    /// `present_pages != 0`: in zonelists (5.18+) and drained.
+    #[inline]
+    pub fn is_populated(&self) -> bool {
+        self.present_pages() != 0
+    }
+
+    /// `managed_pages != 0`: reclaimed by kswapd.
+    #[inline]
+    pub fn is_managed(&self) -> bool {
+        self.managed_pages() != 0
+    }
+
+    /// Pages handed to the buddy.
+    #[inline]
+    pub fn managed_pages(&self) -> u64 {
+        self.managed.load(Ordering::Relaxed)
+    }
+
+    /// Pages that exist.
+    #[inline]
+    pub fn present_pages(&self) -> u64 {
+        self.present.load(Ordering::Relaxed)
+    }
+
+    /// Pages from the first to the last.
+    pub fn spanned_pages(&self) -> u64 {
+        self.spanned.load(Ordering::Relaxed)
+    }
+
+    /// First frame of the span.
+    pub fn start_pfn(&self) -> Pfn {
+        Pfn(self.start_pfn.load(Ordering::Relaxed))
+    }
+
+    /// First frame behind the span.
+    pub fn end_pfn(&self) -> Pfn {
+        Pfn((u64::from(self.start_pfn().0) + self.spanned_pages()) as u32)
+    }
+
+    /// Changes managed and present; under mem_hotplug_lock or at boot.
+    pub fn set_sizes(&self, present: u64, managed: u64) {
+        self.managed.store(managed, Ordering::Relaxed);
+        self.present.store(present, Ordering::Relaxed);
+    }
+
+    /// Changes the span; under mem_hotplug_lock or at boot.
+    pub fn set_span(&self, start: Pfn, spanned: u64) {
+        self.span_seq.write_begin();
+        self.start_pfn.store(start.0, Ordering::Relaxed);
+        self.spanned.store(spanned, Ordering::Relaxed);
+        self.span_seq.write_end();
+    }
+
+    /// A mark with the boost on top (min_wmark_pages and its kin).
+    #[inline]
+    pub fn wmark_pages(&self, mark: Wmark) -> u64 {
+        self.wmark_unboosted(mark) + self.watermark_boost()
+    }
+
+    /// A mark without the boost.
+    #[inline]
+    pub fn wmark_unboosted(&self, mark: Wmark) -> u64 {
+        self.watermark[mark as usize].load(Ordering::Relaxed)
+    }
+
+    /// The promo mark (5.18+).
+    pub fn promo_wmark(&self) -> u64 {
+        self.watermark[3].load(Ordering::Relaxed)
+    }
+
+    /// Sets min, low, high and promo and takes the boost away; under the zone's lock.
+    pub fn set_watermarks(&self, _locked: &ZoneLocked, marks: [u64; 4]) {
+        for (to, from) in self.watermark.iter().zip(marks) {
+            to.store(from, Ordering::Relaxed);
+        }
+        self.watermark_boost.store(0, Ordering::Relaxed);
+    }
+
+    /// The boost now.
+    #[inline]
+    pub fn watermark_boost(&self) -> u64 {
+        self.watermark_boost.load(Ordering::Relaxed)
+    }
+
+    /// Changes the boost; under the zone's lock.
+    pub fn set_watermark_boost(&self, _locked: &ZoneLocked, pages: u64) {
+        self.watermark_boost.store(pages, Ordering::Relaxed);
+    }
+
+    /// Pages kept from requests whose highest zone is `highest`.
+    #[inline]
+    pub fn lowmem_reserve(&self, highest: ZoneIdx) -> u64 {
+        self.lowmem_reserve[highest.index()].load(Ordering::Relaxed)
+    }
+
+    /// Sets the reserves.
+    pub fn set_lowmem_reserve(&self, reserve: [u64; MAX_NR_ZONES]) {
+        for (to, from) in self.lowmem_reserve.iter().zip(reserve) {
+            to.store(from, Ordering::Relaxed);
+        }
+    }
+
+    /// NR_FREE_PAGES as the allocation path reads it: the global part only.
+    #[inline]
+    pub fn free_pages(&self) -> u64 {
+        u64::try_from(self.nr_free_pages.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// NR_FREE_PAGES with all deltas (zone_page_state_snapshot).
+    pub fn free_pages_snapshot(&self) -> u64 {
+        let deltas: i64 =
+            self.pcp.iter().map(|p| i64::from(p.free_delta.load(Ordering::Relaxed))).sum();
+        u64::try_from(self.nr_free_pages.load(Ordering::Relaxed) + deltas).unwrap_or(0)
+    }
+
+    /// NR_FREE_PAGES without lag.
+    #[inline]
+    pub fn free_pages_exact(&self) -> u64 {
+        u64::try_from(self.nr_free_exact.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Adds to NR_FREE_PAGES on this CPU (`__mod_zone_page_state`), under the zone's lock: the
+    /// delta is folded into the global part once it passes the threshold.
+    #[inline]
+    pub fn add_free_pages(&self, _locked: &mut ZoneLocked, cpu: CpuId, by: i64) {
+        // Relaxed plain updates: all writers hold the zone's lock.
+        self.nr_free_exact
+            .store(self.nr_free_exact.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        let delta_cell = &self.pcp[cpu.index()].free_delta;
+        let delta = i64::from(delta_cell.load(Ordering::Relaxed)) + by;
+        let threshold = i64::from(self.stat_threshold.load(Ordering::Relaxed));
+        if delta.abs() > threshold {
+            let global = self.nr_free_pages.load(Ordering::Relaxed) + delta;
+            self.nr_free_pages.store(global, Ordering::Relaxed);
+            delta_cell.store(0, Ordering::Relaxed);
+        } else {
+            delta_cell.store(delta as i32, Ordering::Relaxed);
+        }
+    }
+
+    /// Folds all deltas into the global part (refresh_cpu_vm_stats, quiet_vmstat); under the
+    /// zone's lock.
+    pub fn fold_free_pages(&self, _locked: &mut ZoneLocked) {
+        self.nr_free_pages.store(self.nr_free_exact.load(Ordering::Relaxed), Ordering::Relaxed);
+        for pcp in &self.pcp {
+            pcp.free_delta.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Is a [`zone_flag`] set?
+    #[inline]
+    pub fn has_flag(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Sets a [`zone_flag`].
+    pub fn set_flag(&self, flag: u32) {
+        self.flags.fetch_or(flag, Ordering::Relaxed);
+    }
+
+    /// Clears a [`zone_flag`].
+    pub fn clear_flag(&self, flag: u32) {
+        self.flags.fetch_and(!flag, Ordering::Relaxed);
+    }
+}
