@@ -49,7 +49,7 @@ fn variants(axes: &[AxisDescription]) -> String {
 fn describe(variant: &VariantInfo) -> String {
     let shipped = if variant.is_extra() { "never shipped" } else { variant.releases };
     let commit = variant.commit.map_or_else(String::new, |c| format!(", {c}"));
-    let mut text = format!("  {:<22}{shipped}{commit}\n", variant.word);
+    let mut text = format!("  {:<24}{shipped}{commit}\n", variant.word);
     text += &wrapped(variant.summary, 6);
     let expected: Vec<String> =
         variant.expect.iter().map(|(f, e)| format!("{}{}", sign(*e), f.name())).collect();

@@ -1,0 +1,210 @@
+//! House rules that no lint knows: who may depend on whom, who may reach threads and clocks, how
+//! long files may grow.
+//!
+//! Each rule names what to do instead. Length is a ratchet: a file over the limit stands in the list
+//! with its length, and may only shrink.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// All Rust files below some folders of the repository, as (path from the root, text).
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+            if path.is_dir() && !path.ends_with("target") {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = root();
+    let mut found = Vec::new();
+    for folder in folders {
+        walk(&root.join(folder), &mut found);
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no sources below {}", root.display());
+    let relative = |p: &Path| p.strip_prefix(&root).unwrap().display().to_string();
+    found.iter().map(|p| (relative(p), fs::read_to_string(p).unwrap())).collect()
+}
+
+/// The text without its `#[cfg(test)]` module at the end and without line comments.
+fn code(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    let line = |l: &str| l.split_once("//").map_or(l, |(code, _)| code).to_owned();
+    text[..end].lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines of `text` that hold one of the words, as `path:line: word`.
+fn hits(path: &str, text: &str, words: &[&str]) -> Vec<String> {
+    let lines = text.lines().enumerate();
+    let hit = |(i, line): (usize, &str)| {
+        words.iter().find(|w| line.contains(**w)).map(|w| format!("{path}:{}: {w}", i + 1))
+    };
+    lines.filter_map(hit).collect()
+}
+
+#[test]
+fn threads_locks_and_clocks_are_reached_through_sync_only() {
+    const DOORS: [&str; 10] = [
+        "std::sync",
+        "std::thread",
+        "Instant::now",
+        "SystemTime",
+        "thread_local!",
+        "parking_lot::",
+        "core::sync",
+        "crossbeam::",
+        "quanta::",
+        "shuttle::",
+    ];
+    let found: Vec<String> = sources(&["allocator/src", "workloads/src"])
+        .iter()
+        .filter(|(path, _)| !path.starts_with("allocator/src/sync"))
+        .flat_map(|(path, text)| hits(path, &code(text), &DOORS))
+        .collect();
+    assert!(found.is_empty(), "use allocator::sync instead:\n{}", found.join("\n"));
+}
+
+#[test]
+fn nothing_under_the_explorer_hashes_at_random() {
+    let found: Vec<String> = sources(&["allocator/src", "workloads/src"])
+        .iter()
+        .flat_map(|(path, text)| hits(path, &code(text), &["HashMap", "HashSet", "RandomState"]))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "a schedule must replay: use BTreeMap or a Vec:\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn the_allocator_knows_no_files_terminals_or_formats() {
+    let words = ["std::fs", "std::io", "std::env", "std::process", "println!", "serde"];
+    let found: Vec<String> = sources(&["allocator/src"])
+        .iter()
+        .flat_map(|(path, text)| hits(path, &code(text), &words))
+        .collect();
+    assert!(found.is_empty(), "that is the harness's business:\n{}", found.join("\n"));
+}
+
+/// Direct dependencies of each of our packages, build and test ones left out.
+fn dependencies() -> Vec<(String, Vec<String>)> {
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path"])
+        .arg(root().join("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |v: &serde_json::Value| v["name"].as_str().unwrap().to_owned();
+    packages
+        .iter()
+        .map(|p| {
+            let all = p["dependencies"].as_array().unwrap().iter();
+            (name(p), all.filter(|d| d["kind"].is_null()).map(name).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_between_packages_go_down_only() {
+    let dependencies = dependencies();
+    let check = |package: &str, allowed: &[&str], forbidden: &[&str]| {
+        let (_, found) = dependencies.iter().find(|(n, _)| n == package).expect(package);
+        for dependency in found {
+            let ours = dependency.starts_with("mm-stress");
+            assert!(!ours || allowed.contains(&dependency.as_str()), "{package} -> {dependency}");
+            assert!(!forbidden.contains(&dependency.as_str()), "{package} -> {dependency}");
+        }
+    };
+    check("mm-stress-allocator", &[], &["serde", "serde_json", "clap", "libc", "hwlocality"]);
+    check("mm-stress-allocator-explore", &[], &["serde", "serde_json", "clap", "hwlocality"]);
+    check("mm-stress-workloads", &["mm-stress-allocator"], &["clap", "hwlocality"]);
+    check("mm-stress-workloads-explore", &["mm-stress-allocator-explore"], &["clap", "hwlocality"]);
+    check("mm-stress-results", &[], &["hwlocality", "parking_lot"]);
+}
+
+#[test]
+fn the_model_and_its_explored_twin_have_the_same_dependencies() {
+    let dependencies = dependencies();
+    let of = |package: &str| {
+        let (_, found) = dependencies.iter().find(|(n, _)| n == package).expect(package);
+        let only_one_world = ["loom", "shuttle", "parking_lot", "quanta", "crossbeam", "lock_api"];
+        let mut found: Vec<String> = found
+            .iter()
+            .filter(|d| !only_one_world.iter().any(|o| d.starts_with(o)))
+            .map(|d| d.trim_end_matches("-explore").to_owned())
+            .collect();
+        found.sort();
+        found
+    };
+    for package in ["mm-stress-allocator", "mm-stress-workloads"] {
+        assert_eq!(of(package), of(&format!("{package}-explore")), "{package}");
+    }
+}
+
+#[test]
+fn every_file_opens_with_its_story() {
+    let folders = ["allocator/src", "workloads/src", "results/src", "harness/src"];
+    let untold: Vec<String> = sources(&folders)
+        .iter()
+        .filter(|(path, text)| !path.ends_with("tests.rs") && !text.starts_with("//!"))
+        .map(|(path, _)| path.clone())
+        .collect();
+    assert!(
+        untold.is_empty(),
+        "open with `//!`: what, why, source, differs:\n{}",
+        untold.join("\n")
+    );
+}
+
+#[test]
+fn files_stay_readable() {
+    const LIMIT: usize = 600;
+    /// Longer files, and what they may have at most. Lower a figure when a file shrinks.
+    const LONGER: &[(&str, usize)] = &[("allocator/src/policy/release.rs", 870)];
+    let mut wrong = Vec::new();
+    for (path, text) in sources(&["allocator", "workloads", "results", "harness"]) {
+        let lines = text.lines().count();
+        let listed = LONGER.iter().find(|(p, _)| *p == path).map(|(_, most)| *most);
+        if lines > listed.unwrap_or(LIMIT) {
+            wrong.push(format!("{path}: {lines} lines, at most {}", listed.unwrap_or(LIMIT)));
+        }
+        if listed.is_some() && lines <= LIMIT {
+            wrong.push(format!("{path}: {lines} lines, no longer needs its place in the list"));
+        }
+    }
+    assert!(wrong.is_empty(), "split by idea:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = [
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+    ];
+    let folders = ["allocator", "workloads", "results", "harness"];
+    let found: Vec<String> =
+        sources(&folders).iter().flat_map(|(path, text)| hits(path, text, &marks)).collect();
+    assert!(found.is_empty(), "finish it or leave it out:\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_rules_see_an_offence() {
+    let text = "//! std::sync in prose\nuse std::sync::Mutex;\n#[cfg(test)]\nmod tests { use std::thread; }";
+    assert_eq!(hits("x.rs", &code(text), &["std::sync", "std::thread"]), ["x.rs:2: std::sync"]);
+    assert!(sources(&["allocator/src"]).iter().any(|(path, _)| path == "allocator/src/lib.rs"));
+}
