@@ -33,7 +33,7 @@ fn list(what: Listed) -> String {
 /// Axis after axis, each variant with its releases, commit, what it does and what it shows.
 fn variants(axes: &[AxisDescription]) -> String {
     let mut text = String::from(
-        "A variant is a preset and overrides: --variant v4.11  --variant mainline,exit=mm-users\n\
+        "A variant is a preset and overrides: --variant v4.11,exit=lock-cycle\n\
          Schedules are shown (!), excluded (-), shown late or repaired (~), counted (#).\n",
     );
     for axis in axes {
