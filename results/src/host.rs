@@ -33,7 +33,7 @@ pub fn comparable_settings(host: &Host) -> Vec<(&'static str, String)> {
         ("host.cpu", host.cpu.clone()),
         ("host.cpus", host.cpus.to_string()),
         ("host.nodes", host.nodes.len().to_string()),
-        ("host.memory_bytes", rounded_memory(host.memory_bytes)),
+        ("host.memory_bytes", format!("{} MiB", rounded(host.memory_bytes >> 20))),
         ("host.governor", word(&host.governor)),
         ("host.turbo", flag(host.turbo)),
         ("host.smt", flag(host.smt)),
@@ -41,12 +41,11 @@ pub fn comparable_settings(host: &Host) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Another kernel leaves some MiB more or less of the same memory: rounded to 1/16 of the next
-/// lower power of two.
-fn rounded_memory(bytes: u64) -> String {
-    let mib = bytes >> 20;
-    let step = mib.checked_ilog2().map_or(1, |log| (1_u64 << log) / 16).max(1);
-    format!("{} MiB", (mib + step / 2) / step * step)
+/// Another kernel leaves some pages more or less of the same memory: a size rounded to 1/16 of the
+/// power of two below it.
+pub(crate) fn rounded(size: u64) -> u64 {
+    let step = size.checked_ilog2().map_or(1, |log| (1_u64 << log) / 16).max(1);
+    size.saturating_add(step / 2) / step * step
 }
 
 /// Hash of [`comparable_settings`]: equal for hosts whose figures may be compared.

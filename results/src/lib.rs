@@ -7,11 +7,14 @@
 //! This crate depends on no other crate of the workspace: the allocator's types carry no serde,
 //! the harness converts.
 
+pub mod compare;
 pub mod error;
+pub mod format;
 pub mod histogram;
 pub mod host;
 pub mod schema;
 pub mod store;
+pub mod text;
 pub mod time;
 
 pub use error::Error;

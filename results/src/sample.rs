@@ -25,7 +25,7 @@ pub(crate) struct Sample {
 
 /// Place of a variant's rounds in the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "A and B come with comparisons")]
+
 pub(crate) enum Side {
     Alone,
     A,

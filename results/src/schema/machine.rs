@@ -51,25 +51,28 @@ pub struct MachineZone {
 }
 
 impl Machine {
-    /// A hash of everything that makes two modelled machines the same one. `source` is left out:
-    /// a captured directory equals its host.
+    /// A hash of what makes two modelled machines the same one: CPUs, nodes, distances and, roughly,
+    /// memory. `source` is left out, since a captured directory equals its host; zones are, since
+    /// their borders and marks follow from the release, and two variants may stand for two.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut text = format!("cpus {}\n", self.cpus);
         for node in &self.nodes {
+            let pages = crate::host::rounded(node.managed_pages);
             text.push_str(&format!(
-                "node {} {} {} {:?}\n",
-                node.id, node.cpus, node.managed_pages, node.distances
-            ));
-        }
-        for zone in &self.zones {
-            // Watermarks are left out: they follow from the sizes and the release, and two
-            // variants of one run may stand for two releases.
-            text.push_str(&format!(
-                "zone {} {} {} {}\n",
-                zone.node, zone.name, zone.spanned, zone.managed
+                "node {} {} {pages} {:?}\n",
+                node.id, node.cpus, node.distances
             ));
         }
         crate::host::hash(&text)
+    }
+
+    /// The zones and, roughly, their sizes: equal for two runs of one release on one machine.
+    #[must_use]
+    pub fn zones_in_brief(&self) -> String {
+        let one = |z: &MachineZone| {
+            format!("{}:{} {} pages", z.node, z.name, crate::host::rounded(z.managed))
+        };
+        self.zones.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }

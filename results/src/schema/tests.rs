@@ -140,7 +140,11 @@ fn type_name(property: &serde_json::Value) -> String {
         serde_json::Value::Array(words) => {
             words.iter().map(|w| w.as_str().unwrap()).collect::<Vec<_>>().join(" or ")
         }
-        word => word.as_str().unwrap().to_owned(),
+        word @ (serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_)
+        | serde_json::Value::Object(_)) => word.as_str().unwrap().to_owned(),
     };
     if words == "array" {
         format!("{}[]", type_name(&property["items"]))

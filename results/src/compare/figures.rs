@@ -1,0 +1,195 @@
+//! The figures of a record that can be compared: one sample for each round.
+
+use indexmap::IndexSet;
+
+use super::gate::Gate;
+use crate::histogram::enough_samples;
+use crate::schema::{Clock, LatencyNs, Op, Round, Run};
+
+/// One figure of an operation, by the name that stands behind the dot.
+pub(crate) struct OpFigure {
+    pub(crate) name: &'static str,
+    pub(crate) better: &'static str,
+    /// Shown without being asked for.
+    usual: bool,
+    value: fn(&Op) -> Option<f64>,
+}
+
+pub(crate) const OP_FIGURES: [OpFigure; 9] = [
+    OpFigure { name: "ops_per_s", better: "higher", usual: true, value: |op| Some(op.rate_per_s) },
+    OpFigure {
+        name: "ops_per_cpu_s",
+        better: "higher",
+        usual: false,
+        value: |op| op.rate_per_cpu_s,
+    },
+    OpFigure {
+        name: "mean_ns",
+        better: "lower",
+        usual: false,
+        value: |op| op.latency_ns.map(|l| l.mean),
+    },
+    OpFigure { name: "p50_ns", better: "lower", usual: true, value: |op| tail(op, 0.5, |l| l.p50) },
+    OpFigure {
+        name: "p90_ns",
+        better: "lower",
+        usual: false,
+        value: |op| tail(op, 0.9, |l| l.p90),
+    },
+    OpFigure {
+        name: "p99_ns",
+        better: "lower",
+        usual: true,
+        value: |op| tail(op, 0.99, |l| l.p99),
+    },
+    OpFigure {
+        name: "p999_ns",
+        better: "lower",
+        usual: true,
+        value: |op| tail(op, 0.999, |l| l.p999),
+    },
+    OpFigure {
+        name: "p9999_ns",
+        better: "lower",
+        usual: false,
+        value: |op| tail(op, 0.9999, |l| l.p9999),
+    },
+    OpFigure {
+        name: "max_ns",
+        better: "lower",
+        usual: true,
+        value: |op| op.latency_ns.map(|l| l.max as f64),
+    },
+];
+
+fn tail(op: &Op, quantile: f64, value: fn(&LatencyNs) -> u64) -> Option<f64> {
+    op.latency_ns.filter(|l| enough_samples(quantile, l.count)).map(|l| value(&l) as f64)
+}
+
+/// The samples of one figure on both sides, pair by pair.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) better: Option<String>,
+    /// Samples of pairs that have both.
+    pub(super) base: Vec<f64>,
+    pub(super) new: Vec<f64>,
+}
+
+impl Column {
+    /// Log ratio of each pair. A pair of zeros is no change; a pair with one zero has no ratio.
+    pub(super) fn log_ratios(&self) -> Vec<f64> {
+        let ratio = |(b, n): (&f64, &f64)| match (*b > 0.0, *n > 0.0) {
+            (true, true) => Some((n / b).ln()),
+            (false, false) => Some(0.0),
+            (true, false) | (false, true) => None,
+        };
+        self.base.iter().zip(&self.new).filter_map(ratio).collect()
+    }
+
+    /// Whether the difference of latencies is less than the clock can tell: five of its steps, or
+    /// the cost of reading it.
+    pub(super) fn below_clock(&self, clock: &Clock) -> bool {
+        let resolution = (clock.step_ns.unwrap_or(0.0) * 5.0).max(clock.read_ns.unwrap_or(0.0));
+        let (Some(base), Some(new)) =
+            (super::stats::mean(&self.base), super::stats::mean(&self.new))
+        else {
+            return false;
+        };
+        self.name.ends_with("_ns") && base != new && (new - base).abs() < resolution
+    }
+}
+
+/// All figures that both sides have, in the order of the base's record.
+pub(super) fn columns(pairs: &[(&Round, &Round)], gates: &[Gate], all: bool) -> Vec<Column> {
+    let mut columns = Vec::new();
+    let ops: IndexSet<&String> = pairs.iter().flat_map(|(base, _)| base.ops.keys()).collect();
+    for op in ops {
+        for figure in &OP_FIGURES {
+            let name = format!("{op}.{}", figure.name);
+            if !figure.usual && !all && !gates.iter().any(|gate| gate.names(&name)) {
+                continue;
+            }
+            let value = |round: &Round| {
+                round.ops.get(op).filter(|op| op.count > 0).and_then(|op| (figure.value)(op))
+            };
+            columns.extend(column(name, Some(figure.better.to_owned()), pairs, value));
+        }
+    }
+    let per_update = |round: &Round| round.slow_path.per_1000_updates;
+    columns.extend(column("slow_path.per_1000_updates".to_owned(), None, pairs, per_update));
+    let figures: IndexSet<&String> =
+        pairs.iter().flat_map(|(base, _)| base.figures.keys()).collect();
+    for name in figures {
+        let better = pairs.iter().find_map(|(base, _)| base.figures.get(name)?.better.clone());
+        columns.extend(column(name.clone(), better, pairs, |round| round.figures.get(name)?.value));
+    }
+    columns
+}
+
+fn column(
+    name: String,
+    better: Option<String>,
+    pairs: &[(&Round, &Round)],
+    value: impl Fn(&Round) -> Option<f64>,
+) -> Option<Column> {
+    let both = |(base, new): &(&Round, &Round)| Some((value(base)?, value(new)?));
+    let (base, new): (Vec<f64>, Vec<f64>) = pairs.iter().filter_map(both).unzip();
+    (!base.is_empty()).then_some(Column { name, better, base, new })
+}
+
+/// Something that is counted in attempts.
+pub(super) struct Count {
+    pub(super) name: &'static str,
+    pub(super) attempt: &'static str,
+    /// Events and attempts of a run.
+    pub(super) count: fn(&Run) -> (u64, u64),
+}
+
+pub(super) const COUNTS: [Count; 6] = [
+    Count {
+        name: "premature_oom.rounds",
+        attempt: "round",
+        count: |run| rounds(run, |r| r.oom.premature.definite > 0),
+    },
+    Count {
+        name: "premature_failure.rounds",
+        attempt: "round",
+        count: |run| rounds(run, |r| r.oom.premature_failures > 0),
+    },
+    Count {
+        name: "extra_victim.rounds",
+        attempt: "round",
+        count: |run| rounds(run, |r| r.oom.extra_victims > 0),
+    },
+    Count {
+        name: "finding.rounds",
+        attempt: "round",
+        count: |run| rounds(run, |r| r.first_finding_s.is_some()),
+    },
+    Count {
+        name: "premature_oom.kills",
+        attempt: "slow-path entry",
+        count: |run| (run.oom.premature.definite, run.slow_path.entries),
+    },
+    Count {
+        name: "alloc_stalls",
+        attempt: "slow-path entry",
+        count: |run| (stalls(run), run.slow_path.entries),
+    },
+];
+
+/// Rounds of which something is true, among those that say anything: a round that a finding ended
+/// early is no sample of a latency, but it did show the finding.
+fn rounds(run: &Run, is: fn(&Round) -> bool) -> (u64, u64) {
+    let counted = run.rounds.iter().filter(|r| r.complete || is(r));
+    counted.fold((0, 0), |(events, all), round| (events + u64::from(is(round)), all + 1))
+}
+
+fn stalls(run: &Run) -> u64 {
+    run.vmstat
+        .iter()
+        .filter(|(name, _)| name.starts_with("allocstall"))
+        .map(|(_, n)| u64::try_from(*n).unwrap_or(0))
+        .sum()
+}

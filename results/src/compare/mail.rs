@@ -1,0 +1,106 @@
+//! 72 columns of plain text for a mailing list: host, table, what is behind it, how to repeat it.
+
+use indexmap::IndexSet;
+
+use super::numbers::{change, fit, rate, value};
+use super::stats;
+use crate::schema::{Comparison, CountSide, Run, Verdict};
+
+/// Text of all comparisons, with host and commands of the runs behind them.
+pub(super) fn text(comparisons: &[Comparison], runs: &[&Run]) -> String {
+    let mut out = String::new();
+    let hosts: IndexSet<String> =
+        runs.iter().map(|run| crate::text::host_line(&run.host)).collect();
+    for host in hosts {
+        out.push_str(&wrap(&format!("Host: {host}"), "      "));
+    }
+    for c in comparisons {
+        out.push('\n');
+        out.push_str(&table(c));
+    }
+    let commands: IndexSet<String> =
+        runs.iter().map(|run| crate::text::command(&run.command_line)).collect();
+    if !commands.is_empty() {
+        out.push_str("\nTo repeat:\n");
+        for command in commands {
+            out.push_str(&wrap(&format!("  $ {command}"), "      "));
+        }
+    }
+    out
+}
+
+fn table(c: &Comparison) -> String {
+    let order = if c.interleaved { ", interleaved" } else { "" };
+    let mut out = format!(
+        "{}, {} threads, {} pairs of rounds{order}\n",
+        c.base.workload, c.base.threads, c.pairs
+    );
+    out.push_str(&format!(
+        "{:<24}{:>12}{:>12}{:>8}  {}\n",
+        "",
+        fit(&c.base.label, 11),
+        fit(&c.new.label, 11),
+        "change",
+        "95% interval"
+    ));
+    for row in &c.metrics {
+        let range = row
+            .interval_percent
+            .map_or(String::new(), |i| format!("{:+.1}..{:+.1}", i.low, i.high));
+        let star = if row.significant { "*" } else { "" };
+        let line = format!(
+            "{:<24}{:>12}{:>12}{:>8}{:1} {range}",
+            fit(&row.name, 24),
+            value(row.base.mean),
+            value(row.new.mean),
+            change(row.change_percent),
+            star,
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+        if let (Some(gate), Some(Verdict::Fail | Verdict::Suspect)) = (&row.gate, row.verdict) {
+            let word = if row.verdict == Some(Verdict::Fail) { "FAIL" } else { "suspect" };
+            out.push_str(&format!("    {word} {gate}\n"));
+        }
+    }
+    for count in &c.counts {
+        let side = |s: &CountSide| match stats::bound_of_none(s.attempts) {
+            Some(bound) if s.events == 0 => {
+                format!("0 in {} (under {}, 95%)", s.attempts, rate(bound))
+            }
+            _ => format!("{} in {}", s.events, s.attempts),
+        };
+        out.push_str(&wrap(
+            &format!("{}: {}; {}", count.name, side(&count.base), side(&count.new)),
+            "    ",
+        ));
+    }
+    for note in &c.notes {
+        out.push_str(&wrap(&format!("Note: {note}"), "      "));
+    }
+    out
+}
+
+/// Breaks at spaces so that no line is longer than 72 columns, unless a word is.
+fn wrap(text: &str, indent: &str) -> String {
+    let mut out = String::new();
+    let lead: String = text.chars().take_while(|c| *c == ' ').collect();
+    let mut line = lead;
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > 72 {
+            out.push_str(&line);
+            out.push('\n');
+            line = indent.to_owned();
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
+    out
+}

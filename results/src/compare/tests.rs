@@ -1,0 +1,318 @@
+use std::path::Path;
+
+use super::*;
+use crate::sample::{Sample, Side};
+use crate::store::save;
+
+fn both(base: Sample, new: Sample) -> (Run, Run) {
+    (
+        Sample { side: Side::A, ..base }.run(),
+        Sample { side: Side::B, variant: "v4.13", ..new }.run(),
+    )
+}
+
+fn gated(gates: &[&str]) -> Options {
+    Options {
+        gates: gates.iter().map(|g| g.parse().unwrap()).collect(),
+        seed: 1,
+        ..Options::default()
+    }
+}
+
+fn compared(base: &Run, new: &Run, gates: &[&str]) -> Comparison {
+    compare_runs(&[base], &[new], &gated(gates)).unwrap()
+}
+
+#[test]
+fn the_layouts() {
+    let base = Sample { premature_rounds: 7, ..Sample::default() };
+    let (base, new) = both(base, Sample { slowdown: 1.08, ..Sample::default() });
+    let c = vec![compared(&base, &new, &["fault.p99>5%", "fault.max>20%"])];
+    for (name, style) in [
+        ("robot", Style::Robot),
+        ("mmtests", Style::Mmtests),
+        ("markdown", Style::Markdown),
+        ("mail", Style::Mail),
+    ] {
+        let text = show(&c, style, &[&base, &new]);
+        insta::assert_snapshot!(name, text);
+    }
+    let mail = show(&c, Style::Mail, &[&base, &new]);
+    assert!(mail.lines().all(|line| line.chars().count() <= 72), "{mail}");
+    let json: serde_json::Value = serde_json::from_str(&show(&c, Style::Json, &[])).unwrap();
+    assert_eq!(json["comparison"][0], serde_json::to_value(&c[0]).unwrap());
+}
+
+/// The chance that a calibrated 5 % test errs in more than 12 of 120 is 0.7 % (binomial), and that
+/// one that errs in 15 % of cases stays there 8 %; 20 tries would not tell the two apart.
+#[test]
+fn a_against_a_shows_a_difference_no_more_often_than_it_should() {
+    let false_alarms = (0..120)
+        .filter(|&seed| {
+            let sample = Sample { seed: 1000 + seed, ..Sample::default() };
+            let (base, new) = both(sample.clone(), sample);
+            let c = compared(&base, &new, &[]);
+            assert_eq!(c.pairs, 10);
+            c.metrics.iter().any(|row| row.significant)
+        })
+        .count();
+    assert!(false_alarms <= 12, "{false_alarms} of 120");
+}
+
+#[test]
+fn a_single_gated_figure_keeps_its_five_percent_too() {
+    let false_alarms = (0..120)
+        .filter(|&seed| {
+            let sample = Sample { seed: 5000 + seed, ..Sample::default() };
+            let (base, new) = both(sample.clone(), sample);
+            let c = compared(&base, &new, &["fault.p99>0%"]);
+            c.metrics.iter().any(|row| row.significant)
+        })
+        .count();
+    assert!(false_alarms <= 12, "{false_alarms} of 120");
+    assert!(false_alarms >= 1, "a test that never errs is no 5 % test: {false_alarms} of 120");
+}
+
+#[test]
+fn a_slowdown_of_ten_percent_is_found() {
+    let found = (0..20)
+        .filter(|&seed| {
+            let sample = Sample { seed: 9000 + seed, ..Sample::default() };
+            let (base, new) = both(sample.clone(), Sample { slowdown: 1.1, ..sample });
+            let c = compared(&base, &new, &["fault.p50>3%"]);
+            let row = c.metrics.iter().find(|row| row.name == "fault.p50_ns").unwrap();
+            row.verdict == Some(Verdict::Fail) && row.significant && c.verdict == Verdict::Fail
+        })
+        .count();
+    assert!(found >= 19, "{found} of 20");
+}
+
+#[test]
+fn fewer_than_six_pairs_give_no_verdict_and_say_so() {
+    let sample = Sample { rounds: 5, ..Sample::default() };
+    let (base, new) = both(sample.clone(), Sample { slowdown: 2.0, ..sample });
+    let c = compared(&base, &new, &["p50>5%"]);
+    assert_eq!(c.verdict, Verdict::TooFewRounds);
+    assert!(
+        c.metrics
+            .iter()
+            .all(|row| row.p.is_none() && row.interval_percent.is_none() && !row.significant)
+    );
+    let text = show(std::slice::from_ref(&c), Style::Robot, &[]);
+    assert!(text.contains("too few rounds for a verdict: 5 pairs, 6 needed"), "{text}");
+    let outcome = outcome(vec![c], Style::Robot, vec![], &[]);
+    assert_eq!(outcome.exit, 2);
+    assert!(
+        outcome.warnings[0].contains("5 pairs of rounds, 6 needed to judge a gate"),
+        "{:?}",
+        outcome.warnings
+    );
+}
+
+#[test]
+fn an_interrupted_run_is_judged_by_no_gate() {
+    let (base, mut new) = both(Sample::default(), Sample { slowdown: 2.0, ..Sample::default() });
+    new.interrupted = true;
+    new.rounds[9].complete = false;
+    let c = compared(&base, &new, &["p50>5%"]);
+    assert_eq!((c.verdict, c.pairs), (Verdict::Interrupted, 9));
+    assert!(
+        c.notes
+            .iter()
+            .any(|n| n == "v4.13 was interrupted after 9 of 10 rounds: no gate is judged"),
+        "{:?}",
+        c.notes
+    );
+    assert_eq!(outcome(vec![c], Style::Robot, vec![], &[]).exit, 2);
+}
+
+#[test]
+fn a_round_without_sample_takes_only_its_partner_with_it() {
+    let (mut base, new) = both(Sample::default(), Sample::default());
+    base.rounds[3].complete = false;
+    let c = compared(&base, &new, &[]);
+    assert_eq!(c.pairs, 9);
+    let row = &c.metrics[0];
+    let without_third: Vec<f64> = [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        .iter()
+        .map(|&i: &usize| new.rounds[i].ops["fault"].rate_per_s)
+        .collect();
+    assert_eq!(row.new.samples, without_third);
+}
+
+#[test]
+fn unlike_sides_are_refused_by_the_keys_that_differ_unless_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, mut new) = both(Sample::default(), Sample::default());
+    new.host.cpus = 32;
+    new.threads = 32;
+    let (old_file, new_file) = (dir.path().join("old.json"), dir.path().join("new.json"));
+    save(&base, &old_file, false).unwrap();
+    save(&new, &new_file, false).unwrap();
+    let args = Args { base: old_file.clone(), new: Some(new_file.clone()), ..Args::default() };
+    let message = run(&args).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        format!(
+            "compare: {} and {} differ in threads (64, 32) and host.cpus (64, 32); --force compares anyway and says so",
+            old_file.display(),
+            new_file.display()
+        )
+    );
+    let forced = run(&Args { force: true, ..args }).unwrap();
+    assert!(
+        forced.text.contains("note  compared by force: threads differs (64, 32)"),
+        "{}",
+        forced.text
+    );
+    assert_eq!(forced.exit, 0);
+}
+
+#[test]
+fn every_setting_that_matters_is_refused() {
+    let base = Sample::default().run();
+    type Change = fn(&mut Run);
+    let changes: [(&str, Change); 8] = [
+        ("workload", |run| run.workload = "oom-storm".into()),
+        ("options.policy", |run| {
+            run.options.insert("policy".into(), "vma".into());
+        }),
+        ("options.added", |run| {
+            run.options.insert("added".into(), "1".into());
+        }),
+        ("clock.time_scale", |run| run.clock.time_scale = 10.0),
+        ("machine.cpus", |run| run.machine.cpus = 2),
+        ("machine.nodes", |run| run.machine.nodes[1].managed_pages /= 2),
+        ("machine.zones", |run| run.machine.zones[0].managed /= 2),
+        ("host.governor", |run| run.host.governor = Some("powersave".into())),
+    ];
+    for (key, change) in changes {
+        let mut new = base.clone();
+        change(&mut new);
+        let keys: Vec<String> = differences(&base, &new).into_iter().map(|d| d.key).collect();
+        assert_eq!(keys, [key]);
+    }
+    let mut updated = base.clone();
+    updated.host.kernel = "6.13.0".into();
+    updated.tool.version = "0.4.0".into();
+    updated.machine.zones[0].managed += 1000;
+    assert_eq!(differences(&base, &updated), []);
+    let c = compare_runs(&[&base], &[&updated], &gated(&[])).unwrap();
+    assert!(c.notes.contains(&"kernel: 6.12.9 against 6.13.0".to_owned()), "{:?}", c.notes);
+    assert!(
+        c.notes.contains(&"tool: 0.3.0 0123abc against 0.4.0 0123abc".to_owned()),
+        "{:?}",
+        c.notes
+    );
+}
+
+#[test]
+fn directories_pair_by_settings_and_variant() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |side: &str, name: &str, run: &Run| {
+        save(run, &dir.path().join(side).join(name).join("run.json"), false).unwrap()
+    };
+    for (side, slowdown) in [("old", 1.0), ("new", 1.3)] {
+        let seed = if side == "old" { 1 } else { 2 };
+        for variant in ["v4.11", "v4.13"] {
+            place(side, variant, &Sample { variant, slowdown, seed, ..Sample::default() }.run());
+        }
+    }
+    let mut other = Sample { variant: "v6.1", ..Sample::default() }.run();
+    other.threads = 7;
+    place("new", "other", &other);
+    let args = Args {
+        base: dir.path().join("old"),
+        new: Some(dir.path().join("new")),
+        fail_on: vec!["fault.p50>5%".into()],
+        ..Args::default()
+    };
+    let outcome = run(&args).unwrap();
+    let variants: Vec<(&str, &str)> = outcome
+        .comparisons
+        .iter()
+        .map(|c| (c.base.variant.as_str(), c.new.variant.as_str()))
+        .collect();
+    assert_eq!(variants, [("v4.11", "v4.11"), ("v4.13", "v4.13")]);
+    assert_eq!(outcome.exit, 5);
+    assert_eq!(outcome.warnings.len(), 1, "{:?}", outcome.warnings);
+    assert!(
+        outcome.warnings[0].contains("cpuset01/v6.1, 7 threads): nothing equal to it"),
+        "{:?}",
+        outcome.warnings
+    );
+}
+
+#[test]
+fn one_input_compares_the_variants_of_its_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, new) = both(Sample::default(), Sample::default());
+    // In order of name v4.13 comes first on disk, in order of rounds v4.11 does.
+    save(&new, &dir.path().join("a/run.json"), false).unwrap();
+    save(&base, &dir.path().join("b/run.json"), false).unwrap();
+    let args = Args { base: dir.path().to_owned(), ..Args::default() };
+    let outcome = run(&args).unwrap();
+    assert_eq!(outcome.comparisons.len(), 1);
+    let c = &outcome.comparisons[0];
+    assert_eq!(
+        (c.base.label.as_str(), c.new.label.as_str(), c.interleaved),
+        ("v4.11", "v4.13", true)
+    );
+    let alone = Args { base: dir.path().join("a"), ..Args::default() };
+    assert!(run(&alone).unwrap_err().to_string().contains("one variant only"));
+}
+
+#[test]
+fn a_copy_of_a_run_adds_no_rounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Sample::default().run();
+    for name in ["a", "b"] {
+        save(&sample, &dir.path().join(name).join("run.json"), false).unwrap();
+    }
+    let args =
+        Args { base: dir.path().to_owned(), new: Some(dir.path().join("a")), ..Args::default() };
+    let c = &run(&args).unwrap().comparisons[0];
+    assert_eq!((c.pairs, c.base.run_ids.len()), (10, 1));
+    assert!(c.notes.contains(&"both sides hold the same run".to_owned()));
+}
+
+#[test]
+fn differences_below_the_clock_are_marked_and_never_fail() {
+    let (mut base, new) = both(Sample::default(), Sample { slowdown: 1.1, ..Sample::default() });
+    base.clock.step_ns = Some(10.0);
+    let c = compared(&base, &new, &["fault.p50>3%"]);
+    let row = c.metrics.iter().find(|row| row.name == "fault.p50_ns").unwrap();
+    assert!(row.below_clock && !row.significant && row.verdict == Some(Verdict::Ok), "{row:?}");
+    assert!(show(&[c], Style::Robot, &[]).contains("~  less than the clock can tell"));
+}
+
+#[test]
+fn seeds_make_the_text_repeatable() {
+    let (base, new) = both(Sample::default(), Sample::default());
+    assert_eq!(compared(&base, &new, &[]), compared(&base, &new, &[]));
+}
+
+#[test]
+fn findings_are_counted_in_rounds_with_exact_bounds() {
+    let (base, new) = both(Sample { premature_rounds: 7, ..Sample::default() }, Sample::default());
+    let c = compared(&base, &new, &[]);
+    let row = c.counts.iter().find(|row| row.name == "premature_oom.rounds").unwrap();
+    assert_eq!(
+        (row.base.events, row.base.attempts, row.new.events, row.new.attempts),
+        (7, 10, 0, 10)
+    );
+    assert!((row.base.interval.unwrap().low - 0.3475471499399921).abs() < 1e-9);
+    assert!(
+        c.notes
+            .iter()
+            .any(|n| n == "median time to the first finding: v4.11 0.75 s, v4.13 >2.00 s"),
+        "{:?}",
+        c.notes
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let args = Args { base: Path::new("/no/such").to_owned(), ..Args::default() };
+    assert!(run(&args).unwrap_err().to_string().starts_with("/no/such: cannot read: "));
+}
