@@ -39,6 +39,7 @@ impl Pfn {
     /// The frame `pages` further up.
     #[inline]
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "pointer arithmetic, as on raw pointers")]
     pub fn add(self, pages: u32) -> Self {
         Self(self.0 + pages)
     }

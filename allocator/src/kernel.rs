@@ -468,6 +468,25 @@ impl Kernel {
         process
     }
 
+    /// Makes a thread of `process` in the root cpuset, without an mm, on `cpu`, and adds it to the
+    /// process.
+    pub fn new_task(&self, process: &Arc<Process>, cpu: CpuId, flags: u32) -> Arc<Task> {
+        let first = process.threads.lock().is_empty();
+        let pid = if first { process.tgid } else { self.tasks.next_pid() };
+        let mems = self.n_memory.load();
+        let top = Arc::clone(&self.cpusets.top);
+        let task = Task::new(pid, process, &top, &mems, self.nr_node_ids(), None, cpu, flags);
+        self.add_task(&task);
+        task
+    }
+
+    /// A kernel thread on `cpu`, with a context to run in. Not in the task list.
+    pub fn kernel_thread(&self, comm: &str, cpu: CpuId) -> Cx {
+        let process = Process::new(self.tasks.next_pid(), comm, 0);
+        let task = self.new_task(&process, cpu, crate::task::pf::KTHREAD);
+        Cx::new(task, self.config.seed)
+    }
+
     /// Adds a thread to its process.
     pub fn add_task(&self, task: &Arc<Task>) {
         task.process.threads.lock().push(Arc::clone(task));

@@ -162,6 +162,7 @@ impl Process {
 impl Task {
     /// A thread of `process`, in `cpuset`, running on `cpu`. It is in no list yet: see
     /// [`crate::kernel::Kernel::add_task`].
+    #[expect(clippy::too_many_arguments, reason = "one call site, each fact named")]
     pub fn new(
         pid: u32,
         process: &Arc<Process>,

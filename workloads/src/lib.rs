@@ -11,6 +11,7 @@
 //! [`Recorder`], the explorer none.
 
 pub mod options;
+pub mod page_alloc;
 
 use std::fmt;
 
@@ -87,7 +88,7 @@ pub trait Workload: Send + Sync + fmt::Debug {
 }
 
 /// One round of a workload: its tasks and what they share.
-pub trait Scene: Send + Sync {
+pub trait Scene: Send {
     /// The tasks, one OS thread each, in the order of their threads. Called once.
     fn tasks(&mut self) -> Vec<TaskSpec>;
 
@@ -190,7 +191,7 @@ impl Env<'_> {
 
 /// All workloads, in the order of `stress list`.
 pub fn all() -> &'static [&'static dyn Workload] {
-    &[]
+    &[&page_alloc::PageAlloc]
 }
 
 /// The workload with this name.
