@@ -281,7 +281,7 @@ impl Kernel {
             cpusets: CpusetTree::new(nr_node_ids, &nodes_online),
             tasks: ProcessList::default(),
             oom: OomState::default(),
-            reclaim: ReclaimState::new(nr_node_ids, config.swap_pages),
+            reclaim: ReclaimState::new(release, nr_node_ids, nr_cpus, config.swap_pages),
             clock: Clock::new(config.hz, config.time_scale),
             findings: Findings::default(),
             stop_machine: AtomicU32::new(0),

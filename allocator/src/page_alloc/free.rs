@@ -5,7 +5,7 @@
 //! P1 reads the pageblock's type without any lock, and by P4 it may be stale.
 
 use crate::buddy::FreeTo;
-use crate::frame::{FrameKind, FrameState};
+use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::Pfn;
 use crate::kernel::Kernel;
@@ -23,6 +23,9 @@ impl Kernel {
         let order = frame.state().order();
         let last = frame.put_testzero();
         if last {
+            if frame.state().has(flag::LRU) {
+                self.lru_del(cx, pfn);
+            }
             self.free_unref_page(cx, pfn, order);
         }
         last

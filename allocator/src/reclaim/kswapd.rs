@@ -128,7 +128,8 @@ impl Kernel {
         if !zone.is_managed() || !kswapd.is_running() {
             return;
         }
-        let gfp = if self.policy.release.kswapd_tests_hardwall() { gfp | Gfp::HARDWALL } else { gfp };
+        let gfp =
+            if self.policy.release.kswapd_tests_hardwall() { gfp | Gfp::HARDWALL } else { gfp };
         if self.cpusets_enabled() && !self.cpuset_zone_allowed(cx, zone, gfp) {
             return;
         }

@@ -64,7 +64,8 @@ impl Kernel {
         let mut left = self.node_lru_pages(node, lru);
         let mut dropped = 0;
         while left > 0 {
-            let taken = self.isolate_lru_pages(node, lru, left.min(32), crate::ids::ZoneIdx::Movable);
+            let taken =
+                self.isolate_lru_pages(node, lru, left.min(32), crate::ids::ZoneIdx::Movable);
             if taken.pages.is_empty() {
                 break;
             }

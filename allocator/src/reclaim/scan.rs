@@ -64,7 +64,8 @@ impl Kernel {
         let mut pages =
             zone_lru_pages(zone, Lru::InactiveFile) + zone_lru_pages(zone, Lru::ActiveFile);
         if self.can_reclaim_anon_pages() {
-            pages += zone_lru_pages(zone, Lru::InactiveAnon) + zone_lru_pages(zone, Lru::ActiveAnon);
+            pages +=
+                zone_lru_pages(zone, Lru::InactiveAnon) + zone_lru_pages(zone, Lru::ActiveAnon);
         }
         if pages == 0 && self.policy.release.reclaimable_counts_free() {
             pages = zone.free_pages_snapshot();
@@ -135,7 +136,10 @@ impl Kernel {
     /// How many pages of each list are to be scanned (`get_scan_count`).
     fn scan_targets(&self, node: NodeId, sc: &ScanControl) -> [(Lru, u64); 4] {
         let size = |lru| -> u64 {
-            self.zones_of(node).filter(|z| z.idx() <= sc.highest).map(|z| zone_lru_pages(z, lru)).sum()
+            self.zones_of(node)
+                .filter(|z| z.idx() <= sc.highest)
+                .map(|z| zone_lru_pages(z, lru))
+                .sum()
         };
         let files = size(Lru::InactiveFile) + size(Lru::ActiveFile);
         let swappable = self.can_reclaim_anon_pages();
@@ -282,5 +286,12 @@ impl Kernel {
         self.clear_isolated(pfn);
         self.put_page(cx, pfn);
         true
+    }
+}
+
+impl Kernel {
+    /// Replaces all mappings of a page by a swap entry. There are no mappings yet.
+    fn try_to_unmap(&self, _cx: &Cx, _pfn: Pfn, _entry: crate::reclaim::swap::SwapEntry) -> bool {
+        false
     }
 }
