@@ -18,7 +18,7 @@ use std::fmt;
 use bitflags::bitflags;
 
 use crate::ids::ZoneIdx;
-use crate::policy::{Release, ReservesPolicy};
+use crate::policy::{Policy, Release, ReservesPolicy};
 
 /// Type of a pageblock and of free lists (`enum migratetype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,6 +203,16 @@ impl Gfp {
         }
     }
 
+    /// Is it what __GFP_ATOMIC marks where there is such a bit: urgent, and can't sleep?
+    #[inline]
+    pub fn is_atomic(self, release: Release) -> bool {
+        if release.has_gfp_atomic() {
+            self.contains(Self::ATOMIC)
+        } else {
+            self.contains(Self::HIGH) && !self.contains(Self::DIRECT_RECLAIM)
+        }
+    }
+
     /// May the caller reclaim, and so sleep (`gfpflags_allow_blocking`)?
     #[inline]
     pub fn may_reclaim(self) -> bool {
@@ -282,9 +292,12 @@ pub fn gfp_to_alloc_flags_cma(gfp: Gfp, flags: AllocFlags) -> AllocFlags {
 }
 
 /// The slow path's flags without reserve rights (KERNEL-FACTS B.2). `is_rt`: a real-time (6.12: or
-/// deadline) task.
+/// deadline) task. Which rights follow goes with the `reserves` axis: `fractions` is 6.3's way.
+///
+/// Before 6.3 the atomic requests are those with __GFP_ATOMIC; on a release without that bit they
+/// are those with __GFP_HIGH that can't reclaim.
 pub fn gfp_to_alloc_flags(
-    release: Release,
+    policy: &Policy,
     gfp: Gfp,
     order: u8,
     is_rt: bool,
@@ -294,12 +307,12 @@ pub fn gfp_to_alloc_flags(
     if gfp.contains(Gfp::HIGH) {
         flags |= AllocFlags::HIGH;
     }
-    if release.has_alloc_kswapd() && gfp.contains(Gfp::KSWAPD_RECLAIM) {
+    if policy.release.has_alloc_kswapd() && gfp.contains(Gfp::KSWAPD_RECLAIM) {
         flags |= AllocFlags::KSWAPD;
     }
     let rt_in_task_context = is_rt && !in_interrupt;
-    if release.has_gfp_atomic() {
-        if gfp.contains(Gfp::ATOMIC) {
+    if policy.reserves != ReservesPolicy::Fractions {
+        if gfp.is_atomic(policy.release) {
             if !gfp.contains(Gfp::NOMEMALLOC) {
                 flags |= AllocFlags::HARDER;
             }
@@ -374,8 +387,7 @@ pub fn pfmemalloc_flags(policy: ReservesPolicy, gfp: Gfp, who: ReserveRights) ->
 /// Step S9: reserve rights replace the other flags, or join them (`half-or`). No rights: unchanged.
 #[inline]
 pub fn apply_reserve_flags(
-    release: Release,
-    policy: ReservesPolicy,
+    policy: &Policy,
     gfp: Gfp,
     flags: AllocFlags,
     rights: AllocFlags,
@@ -383,7 +395,7 @@ pub fn apply_reserve_flags(
     if rights.is_empty() {
         return flags;
     }
-    let replaced = match policy {
+    let replaced = match policy.reserves {
         ReservesPolicy::HalfOr => return flags | rights,
         ReservesPolicy::None
         | ReservesPolicy::FullThread
@@ -391,12 +403,12 @@ pub fn apply_reserve_flags(
         | ReservesPolicy::Half
         | ReservesPolicy::Fractions => rights,
     };
-    let replaced = if release.reserve_flags_keep_cma() {
+    let replaced = if policy.release.reserve_flags_keep_cma() {
         gfp_to_alloc_flags_cma(gfp, replaced)
     } else {
         replaced
     };
-    if release.reserve_flags_keep_kswapd() {
+    if policy.release.reserve_flags_keep_kswapd() {
         replaced | (flags & AllocFlags::KSWAPD)
     } else {
         replaced

@@ -268,7 +268,7 @@ impl Kernel {
             managed_ranges: Mutex::new(Vec::new()),
             n_memory,
             nodes_online,
-            zonelists: Zonelists::new(nr_node_ids, &machine),
+            zonelists: zonelists_of(&machine),
             zonelist_update_seq: SeqCount::new(),
             zonelist_update_lock: Mutex::new(()),
             policy_zone: AtomicUsize::new(0),
@@ -308,7 +308,7 @@ impl Kernel {
         }
         self.totalram_pages.store(given, Ordering::Relaxed);
         self.build_all_zonelists_boot();
-        self.init_per_zone_wmark_min();
+        self.boot_wmarks();
         for zone in self.populated_zones() {
             let mut locked = zone.lock.lock(|| {});
             zone.fold_free_pages(&mut locked);
@@ -493,6 +493,17 @@ impl Kernel {
     }
 }
 
+/// Empty zonelists with room for every zone that can have memory.
+fn zonelists_of(machine: &Machine) -> Zonelists {
+    let nodes: Vec<NodeId> = machine.nodes.iter().map(|n| n.id).collect();
+    let zones: Vec<ZoneId> = machine
+        .nodes
+        .iter()
+        .flat_map(|n| n.zones.iter().map(|z| ZoneId::new(n.id, z.idx)))
+        .collect();
+    Zonelists::new(&nodes, &zones)
+}
+
 fn has_memory(node: &crate::machine::Node) -> bool {
     node.zones.iter().any(|z| z.present_pages > 0)
 }
@@ -501,11 +512,6 @@ impl Rules {
     /// The facts of a policy.
     pub fn of(policy: &Policy) -> Self {
         let release = policy.release;
-        let (highatomic, nofail) = if release.has_gfp_atomic() {
-            (AllocFlags::HARDER, AllocFlags::HARDER)
-        } else {
-            (AllocFlags::HIGHATOMIC, AllocFlags::MIN_RESERVE)
-        };
         let mut last = AllocFlags::empty();
         if release.oom_takes_highatomic() {
             last |= AllocFlags::OOM;
@@ -514,7 +520,7 @@ impl Rules {
             last |= AllocFlags::NON_BLOCK;
         }
         Self {
-            highatomic_flags: highatomic,
+            highatomic_flags: policy.reserves.highatomic_flag(),
             highatomic_last_flags: last,
             fast_path_cpuset: release.fast_path_cpuset(),
             has_alloc_kswapd: release.has_alloc_kswapd(),
@@ -524,8 +530,8 @@ impl Rules {
             s17_asks_cpuset: release.reclaim_retry_tests_cpuset(),
             s17_unreserves: release.unreserves_at_every_no(),
             victim_exit: release.victim_exit(),
-            nofail_flags: nofail,
-            watermark: WatermarkRules::of(release),
+            nofail_flags: policy.reserves.nofail_flag(),
+            watermark: WatermarkRules::of(policy),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod page_alloc;
 pub mod pageblock;
 pub mod pcp;
+pub mod pcp_sizes;
 pub mod policy;
 pub mod race;
 pub mod reclaim;

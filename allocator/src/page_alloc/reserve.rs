@@ -12,7 +12,7 @@ use crate::oracle::Looked;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
 use crate::policy::release::{HighatomicLimit, VictimExit};
-use crate::policy::{Policy, ReservesPolicy};
+use crate::policy::ReservesPolicy;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::sync::{ObjId, touched};
@@ -73,7 +73,7 @@ impl Kernel {
     /// S2 (`gfp_to_alloc_flags`).
     pub fn gfp_to_alloc_flags(&self, cx: &Cx, gfp: Gfp, order: u8) -> AllocFlags {
         let is_rt = cx.task.has(pf::RT);
-        crate::gfp::gfp_to_alloc_flags(self.policy.release, gfp, order, is_rt, cx.in_interrupt())
+        crate::gfp::gfp_to_alloc_flags(&self.policy, gfp, order, is_rt, cx.in_interrupt())
     }
 
     /// S9 (`__gfp_pfmemalloc_flags`): what the task may take of the reserves.
@@ -90,8 +90,7 @@ impl Kernel {
 
     /// S9: reserve flags replace the others; `half-or` adds them instead.
     pub fn with_reserve_flags(&self, gfp: Gfp, flags: AllocFlags, reserve: AllocFlags) -> AllocFlags {
-        let Policy { release, reserves, .. } = self.policy;
-        crate::gfp::apply_reserve_flags(release, reserves, gfp, flags, reserve)
+        crate::gfp::apply_reserve_flags(&self.policy, gfp, flags, reserve)
     }
 
     /// S19c: a victim that got nothing from its reserve leaves the loop. Whose mark counts and

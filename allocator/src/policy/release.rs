@@ -176,17 +176,6 @@ pub enum PcpBatch {
     Quarter,
 }
 
-/// How the watermark test treats flags (KERNEL-FACTS A.8, its three columns).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatermarkColumn {
-    /// 4.10 to 4.13: HIGH and HARDER.
-    HighHarder,
-    /// 4.14 to 6.2: and OOM, which counts as HARDER.
-    HighHarderOom,
-    /// 6.3: fractions; no order is passed without a block of a type that fits.
-    Fractions,
-}
-
 /// What S10 resets for requests without ALLOC_CPUSET or with reserve rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveReset {
@@ -405,9 +394,9 @@ impl Release {
         if self >= V5_10 { 262_144 } else { 65_536 }
     }
 
-    /// Does khugepaged count only zones below Movable for its raise?
+    /// Does khugepaged count only zones below Movable for its raise (4.17 (mem))?
     pub fn khugepaged_counts_below_movable(self) -> bool {
-        self >= V5_12
+        self >= V4_18
     }
 
     /// Does khugepaged raise min_free_kbytes again after each on- and offline (5.10)?
@@ -425,15 +414,14 @@ impl Release {
         self >= V5_4
     }
 
-    /// How the watermark test treats flags.
-    pub fn watermark_column(self) -> WatermarkColumn {
-        if self >= V6_4 {
-            WatermarkColumn::Fractions
-        } else if self >= V4_14 {
-            WatermarkColumn::HighHarderOom
-        } else {
-            WatermarkColumn::HighHarder
-        }
+    /// Is a zone without managed pages without protection too (5.13 (mem))? Only print differs.
+    pub fn empty_zone_has_no_protection(self) -> bool {
+        self >= V5_15
+    }
+
+    /// Does the order-0 shortcut leave out the highatomic reserve (5.9 (mem))?
+    pub fn watermark_fast_leaves_highatomic(self) -> bool {
+        self >= V5_10
     }
 
     /// Does the order-0 check look once more without the boost (5.8 (mem))?

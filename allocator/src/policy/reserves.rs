@@ -14,6 +14,7 @@ use super::Expect::{Counted, Excluded, Shows};
 use super::Family::{J3a, J3b, J3bMany, J3c, J3d, J3e};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
+use crate::gfp::AllocFlags;
 
 /// How deep OOM victims may dig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +90,30 @@ impl ReservesPolicy {
             Self::Half
         } else {
             Self::FullThread
+        }
+    }
+}
+
+impl ReservesPolicy {
+    /// The right by which a request of order > 0 uses and makes the highatomic reserve.
+    #[inline]
+    pub fn highatomic_flag(self) -> AllocFlags {
+        match self {
+            Self::Fractions => AllocFlags::HIGHATOMIC,
+            Self::None | Self::FullThread | Self::FullGroup | Self::Half | Self::HalfOr => {
+                AllocFlags::HARDER
+            }
+        }
+    }
+
+    /// The right that __GFP_NOFAIL gets as its last resort (S21).
+    #[inline]
+    pub fn nofail_flag(self) -> AllocFlags {
+        match self {
+            Self::Fractions => AllocFlags::MIN_RESERVE,
+            Self::None | Self::FullThread | Self::FullGroup | Self::Half | Self::HalfOr => {
+                AllocFlags::HARDER
+            }
         }
     }
 }
