@@ -6,6 +6,8 @@ pub mod cpu;
 pub mod cpuset;
 pub mod drain;
 pub mod frame;
+#[cfg(feature = "explore")]
+pub mod explore;
 pub mod gfp;
 pub mod ids;
 pub mod kernel;

@@ -348,10 +348,16 @@ impl Node {
         }
         for z in &self.zones {
             if z.present_pages > z.spanned_pages {
-                return err(z, format!("present {} > spanned {}", z.present_pages, z.spanned_pages));
+                return err(
+                    z,
+                    format!("present {} > spanned {}", z.present_pages, z.spanned_pages),
+                );
             }
             if z.managed_pages > z.present_pages {
-                return err(z, format!("managed {} > present {}", z.managed_pages, z.present_pages));
+                return err(
+                    z,
+                    format!("managed {} > present {}", z.managed_pages, z.present_pages),
+                );
             }
             if z.start_pfn.checked_add(z.spanned_pages).is_none_or(|end| end >= MAX_PFN) {
                 return err(z, format!("reaches past pfn {MAX_PFN:#x}"));

@@ -30,6 +30,10 @@ mod world;
 pub use seqcount::SeqCount;
 /// Reference counts are no switch points, and the same in every world.
 pub use std::sync::{Arc, OnceLock, Weak};
+#[cfg(feature = "explore")]
+pub(crate) use world::engine;
+#[cfg(feature = "explore")]
+pub use world::{At, Choice};
 pub use world::{
     Condvar, JoinHandle, RawMutex, RawRwLock, Stamp, monotonic_ns, relax, spawn, stamp,
     switch_point, touched, yield_now,
