@@ -5,9 +5,9 @@ pub mod clock;
 pub mod cpu;
 pub mod cpuset;
 pub mod drain;
-pub mod frame;
 #[cfg(feature = "explore")]
 pub mod explore;
+pub mod frame;
 pub mod gfp;
 pub mod ids;
 pub mod kernel;

@@ -40,7 +40,6 @@ impl RawMutex {
 // SAFETY: a guard's state is made only after `take` has changed `held` from false to true, and only
 // `unlock`, which wants that state back, makes it false again.
 unsafe impl lock_api::RawMutex for RawMutex {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait wants its initial value")]
     const INIT: Self = Self { held: AtomicBool::new(false) };
     type Guard = GuardNoSend;
 
@@ -87,7 +86,6 @@ impl RawRwLock {
 // nobody has claimed. `claimed` is cleared by its holder alone, `readers` is lowered once for each
 // guard's state that `enter` has paid for.
 unsafe impl lock_api::RawRwLock for RawRwLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait wants its initial value")]
     const INIT: Self = Self { claimed: AtomicBool::new(false), readers: AtomicU32::new(0) };
     type SharedGuard = GuardNoSend;
     type ExclusiveGuard = GuardNoSend;
