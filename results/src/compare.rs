@@ -28,6 +28,7 @@ use crate::schema::{
 use crate::store::{self, Loaded};
 
 pub use comparable::differences;
+pub use figures::op_figures;
 pub use gate::Gate;
 pub use numbers::rate;
 pub use sides::{Pair, pair_up, variants_of_sessions};

@@ -9,9 +9,11 @@
 
 pub mod compare;
 pub mod error;
+pub mod export;
 pub mod format;
 pub mod histogram;
 pub mod host;
+pub mod merge;
 pub mod schema;
 pub mod store;
 pub mod text;

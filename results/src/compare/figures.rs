@@ -62,6 +62,11 @@ pub(crate) const OP_FIGURES: [OpFigure; 9] = [
     },
 ];
 
+/// All figures of an operation that have a value (and samples enough for it), by name.
+pub fn op_figures(op: &Op) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+    OP_FIGURES.iter().filter_map(|figure| Some((figure.name, (figure.value)(op)?)))
+}
+
 fn tail(op: &Op, quantile: f64, value: fn(&LatencyNs) -> u64) -> Option<f64> {
     op.latency_ns.filter(|l| enough_samples(quantile, l.count)).map(|l| value(&l) as f64)
 }
