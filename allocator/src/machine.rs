@@ -80,6 +80,9 @@ pub struct Settings {
     pub watermark_scale_factor: u32,
     /// vm.min_free_kbytes if somebody has set it by hand.
     pub user_min_free_kbytes: Option<u64>,
+    /// vm.min_free_kbytes that the machine's kernel computed at boot, if that is known to differ
+    /// from what its zones give now (less was managed then). Hotplug computes it anew.
+    pub boot_min_free_kbytes: Option<u64>,
     /// vm.lowmem_reserve_ratio by zone.
     pub lowmem_reserve_ratio: [u32; MAX_NR_ZONES],
     /// vm.percpu_pagelist_high_fraction (percpu_pagelist_fraction before 5.14); 0: by itself.
@@ -97,6 +100,7 @@ impl Default for Settings {
         Self {
             watermark_scale_factor: 10,
             user_min_free_kbytes: None,
+            boot_min_free_kbytes: None,
             lowmem_reserve_ratio: [256, 256, 32, 0],
             percpu_pagelist_high_fraction: 0,
             watermark_boost_factor: 15000,

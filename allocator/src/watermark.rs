@@ -308,18 +308,33 @@ pub fn init_per_zone_wmark_min(
     passes
 }
 
-/// The passes at boot. A user's value is taken as written last, after khugepaged started.
+/// Pages that a machine needs for THP to be offered at all (512 MiB).
+const THP_LEAST_PAGES: u64 = 1 << 17;
+
+/// The passes at boot. A user's value is taken as written last, after khugepaged started; so is a
+/// value that the machine's own kernel computed when less was managed.
 pub fn boot_wmarks(release: Release, settings: &Settings, zones: &[ZoneSizes]) -> Vec<WmarkPass> {
     let unset = Settings { user_min_free_kbytes: None, ..*settings };
     let mut passes =
         init_per_zone_wmark_min(release, &unset, zones, &vec![0; zones.len()], 0, true);
-    if let Some(user) = settings.user_min_free_kbytes {
-        passes.push(WmarkPass {
-            min_free_kbytes: user,
-            log: None,
-            marks: setup_per_zone_wmarks(release, settings.watermark_scale_factor, zones, user),
-        });
+    let setup = |min_free_kbytes| WmarkPass {
+        min_free_kbytes,
+        log: None,
+        marks: setup_per_zone_wmarks(
+            release,
+            settings.watermark_scale_factor,
+            zones,
+            min_free_kbytes,
+        ),
+    };
+    let managed: u64 = zones.iter().map(|z| z.managed).sum();
+    if !settings.thp && release.khugepaged_recalculates_when_off() && managed >= THP_LEAST_PAGES {
+        let high = passes[0].marks.iter().map(|m| m.high);
+        let buffer = nr_free_buffer_pages(zones.iter().copied().zip(high));
+        let in_force = passes[0].min_free_kbytes;
+        passes.push(setup(calculate_min_free_kbytes(release, buffer, None, in_force).kbytes()));
     }
+    passes.extend(settings.user_min_free_kbytes.or(settings.boot_min_free_kbytes).map(setup));
     passes
 }
 

@@ -399,6 +399,12 @@ impl Release {
         self >= V4_18
     }
 
+    /// Is min_free_kbytes computed once more at boot, with marks in force, where THP is `never`?
+    /// bd3400ea173f, 5.16 (mem); a 6.1 without THP shows it.
+    pub fn khugepaged_recalculates_when_off(self) -> bool {
+        self >= V5_17
+    }
+
     /// Does khugepaged raise min_free_kbytes again after each on- and offline (5.10)?
     pub fn khugepaged_raises_after_hotplug(self) -> bool {
         self >= V5_10

@@ -10,6 +10,7 @@
 
 pub mod affinity;
 pub mod capture;
+pub mod computed;
 pub mod fake_numa;
 pub mod file;
 pub mod host;
@@ -195,6 +196,9 @@ pub fn load_with_kernel(spec: &MachineSpec) -> Result<Loaded, MachineInputError>
     let place = spec.source.place();
     let invalid = |error| MachineInputError::Machine { place: place.clone(), error };
     loaded.machine.validate().map_err(invalid)?;
+    if let Some(kernel) = &loaded.kernel {
+        computed::keep_min_free_kbytes(&mut loaded.machine, kernel, &mut loaded.notes);
+    }
     let changed = spec.memory_bytes.is_some() || spec.fake_numa.is_some() || spec.movable.is_some();
     if let Some(bytes) = spec.memory_bytes {
         memory::scale(&mut loaded.machine, bytes)?;
