@@ -95,3 +95,58 @@ fn a_lock_order_inversion_is_found_at_one_preemption_and_the_search_goes_on() {
     assert_eq!(report.bounds[0].violating, 0);
     assert!(report.bounds[2].schedules > report.bounds[2].violating);
 }
+
+#[test]
+fn a_static_that_outlives_executions_is_noticed() {
+    static RUNS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let world = || {
+        let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let points = if run % 3 == 2 { 2 } else { 4 };
+        let walk = move || (1..=points).for_each(sync::switch_point);
+        let tasks = [sync::spawn("a", walk), sync::spawn("b", walk)];
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+    };
+    let report = run(&bounded(2), world);
+    assert!(!report.complete);
+    assert!(report.coverage.diverged > 0);
+    assert!(report.gaps[0].contains("diverged"), "{:?}", report.gaps);
+}
+
+#[test]
+fn a_search_in_which_the_bound_never_bites_is_exhaustive_without_it() {
+    let report = run(&bounded(20), walkers(2, 3));
+    assert!(report.complete && report.unbounded);
+    // Interleavings of 3 and 3 steps; no bound beyond the first that allows all of them is tried.
+    assert_eq!(report.schedules, 20);
+    assert!(report.bounds.len() < 8, "{:?}", report.bounds);
+    assert!(!run(&bounded(2), walkers(2, 3)).unbounded);
+}
+
+#[test]
+fn main_is_never_switched_away_from_and_comes_last() {
+    let report = run(&bounded(3), || {
+        (1..9).for_each(sync::switch_point);
+        let tasks = [1, 2].map(|_| sync::spawn("w", || (1..=3).for_each(sync::switch_point)));
+        (1..9).for_each(sync::switch_point);
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+        (1..9).for_each(sync::switch_point);
+    });
+    let made: Vec<u64> = report.bounds.iter().map(|bound| bound.schedules).collect();
+    assert_eq!(made, [2, 6, 14, 18]);
+}
+
+#[test]
+fn tasks_that_tasks_spawn_are_explored_too() {
+    let report = run(&bounded(2), || {
+        let parent = sync::spawn("parent", || {
+            sync::switch_point(1);
+            let child = sync::spawn("child", || (1..=3).for_each(sync::switch_point));
+            (2..=3).for_each(sync::switch_point);
+            child.join().unwrap();
+        });
+        parent.join().unwrap();
+    });
+    assert!(report.complete, "{:?}", report.gaps);
+    assert_eq!(report.coverage.tasks, 2);
+    assert!(report.bounds[1].schedules > report.bounds[0].schedules);
+}

@@ -339,7 +339,7 @@ impl Core {
 
     /// Chooses who runs after a task that has ended; none if the execution can't go on at all.
     pub(crate) fn after_end(&mut self) -> TaskIndex {
-        self.choose_blocked();
+        self.choose_blocked(false);
         self.running
     }
 
@@ -472,7 +472,7 @@ impl Core {
             On::Spin(_) => EventKind::Spins,
             On::Lock(_) | On::Condvar(_) | On::Task(_) | On::Yield => EventKind::Waits,
         });
-        self.choose_blocked();
+        self.choose_blocked(on == On::Yield);
         if self.running == me { Go::On } else { Go::Switch }
     }
 
@@ -484,7 +484,7 @@ impl Core {
     }
 
     /// Chooses who runs now that the running task can't go on.
-    fn choose_blocked(&mut self) {
+    fn choose_blocked(&mut self, yields: bool) {
         let me = self.running;
         self.tasks[me].blocks += 1;
         let (ordinal, label) = (self.tasks[me].blocks, self.tasks[me].label);
@@ -494,8 +494,9 @@ impl Core {
             }
             let mut candidates = std::mem::take(&mut self.candidates);
             candidates.clear();
-            // A task that only yields comes last: the default has to let the others on.
-            let yields = (me != MAIN && self.tasks[me].state == State::Ready).then_some(me);
+            // A task that only yields comes last: the default has to let the others on, and the
+            // clock if there is nobody else.
+            let yields = (yields && me != MAIN).then_some(me);
             candidates.extend(self.ready_workers(yields).map(|task| Candidate {
                 task,
                 cost: 0,
