@@ -19,6 +19,7 @@ use crate::ids::{
     CpuId, MAX_NR_ZONES, MAX_PAGE_ORDER, NodeId, PAGEBLOCK_NR_PAGES, Pfn, ZoneId, ZoneIdx,
 };
 use crate::machine::{Machine, MachineError};
+use crate::mempolicy::InterleaveWeights;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oom::OomState;
 use crate::oracle::Findings;
@@ -198,6 +199,8 @@ pub struct Kernel {
 
     /// All cpusets.
     pub cpusets: CpusetTree,
+    /// Weights for weighted interleaving.
+    pub interleave_weights: InterleaveWeights,
     /// The task list.
     pub tasks: ProcessList,
     /// The OOM killer and its reaper.
@@ -237,7 +240,8 @@ impl Kernel {
         let frames = FrameTable::new(max_pfn)?;
         let nodes_online = NodeMask::of(machine.nodes.iter().map(|n| n.id));
         let with_memory = machine.nodes.iter().filter(|n| has_memory(n)).map(|n| n.id);
-        let n_memory = AtomicNodeMask::holding(nr_node_ids, &NodeMask::of(with_memory));
+        let with_memory = NodeMask::of(with_memory);
+        let n_memory = AtomicNodeMask::holding(nr_node_ids, &with_memory);
         let nr_cpus = machine.cpus.len();
         let zones: Box<[Zone]> = (0..nr_node_ids * MAX_NR_ZONES)
             .map(|i| {
@@ -278,7 +282,8 @@ impl Kernel {
             mem_hotplug_lock: Mutex::new(()),
             pcp_batch_high_lock: Mutex::new(()),
             pcpu_drain_mutex: Mutex::new(()),
-            cpusets: CpusetTree::new(nr_node_ids, &nodes_online),
+            cpusets: CpusetTree::new(nr_node_ids, &with_memory),
+            interleave_weights: InterleaveWeights::new(nr_node_ids),
             tasks: ProcessList::default(),
             oom: OomState::default(),
             reclaim: ReclaimState::new(release, nr_node_ids, nr_cpus, config.swap_pages),
@@ -487,8 +492,9 @@ impl Kernel {
         Cx::new(task, self.config.seed)
     }
 
-    /// Adds a thread to its process.
+    /// Adds a thread to its process and its cpuset.
     pub fn add_task(&self, task: &Arc<Task>) {
+        self.cpuset_fork(task);
         task.process.threads.lock().push(Arc::clone(task));
     }
 }

@@ -203,6 +203,11 @@ impl Task {
         self.flags.fetch_and(!flags, Ordering::Relaxed)
     }
 
+    /// Is it the first thread of its group?
+    pub fn is_leader(&self) -> bool {
+        self.process.threads.lock().first().is_some_and(|t| std::ptr::eq(Arc::as_ptr(t), self))
+    }
+
     /// The mm, under task_lock.
     pub fn mm(&self) -> Option<Arc<Mm>> {
         self.alloc_lock.lock().mm.clone()
