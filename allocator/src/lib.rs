@@ -1,4 +1,56 @@
 //! The model of the Linux page allocator.
+//!
+//! # The tour, in the order in which an allocation meets the parts
+//!
+//! A thread runs in a [`task::Cx`]: `current`, its CPU, its private counters. It asks
+//! [`kernel::Kernel::alloc_pages`] for a block of 2^order pages with [`gfp`] flags, a preferred node
+//! and a nodemask that [`mempolicy`] points it to (a pointer into the live policy, as in the kernel).
+//! [`page_alloc`]'s fast path walks a [`zonelist`] from the preferred zoneref on; a zone passes if
+//! its [`cpuset`] allows it and its [`watermark`] holds, and then gives a block from this CPU's
+//! [`pcp`] list, which refills from the [`buddy`] under zone->lock. If no zone passes, the slow path
+//! ([`page_alloc::slow`], steps S1 to S22) wakes kswapd and reclaims ([`reclaim`]), and in the end
+//! asks the OOM killer ([`oom`]) for a victim, whose address space ([`mm`]) the reaper empties.
+//! Frees go back by [`page_alloc::free`]; [`drain`] empties pcplists. [`hotplug`] takes memory blocks
+//! away and brings them back, and has zonelists rebuilt ([`zonelist_update`]).
+//!
+//! [`policy`] is data that all may read: a release and one variant on each axis. [`oracle`] only
+//! looks. [`race`] names the places where the order matters, [`timeline`] remembers them,
+//! [`sync`] is the one door to threads, locks and time, so that the same source runs on OS threads
+//! and under the explorer (`explore`, in the other package).
+//!
+//! # Lock order
+//!
+//! Outer to inner; in brackets where each is taken. Two locks of one line are never nested.
+//!
+//! ```text
+//! mem_hotplug_lock                     [hotplug: offline_pages, online_pages]
+//!   cpuset_mutex                       [cpuset: write_mems, attach, hotplug following]
+//!     mmap_lock                        [mm: faults (read); mmap, munmap, mbind, T3c (write)]
+//!       page-table lock                [mm: faults, unmap, reaper, migration]
+//!     pcp_batch_high_lock              [hotplug: zone_pcp_disable .. enable; zone_pcp_update]
+//!       pcpu_drain_mutex               [drain: drain_all_pages]
+//!   oom_lock (allocator: trylock only) [page_alloc::reserve: may_oom; exit variants of 4.17]
+//!     task list, thread lists          [oom: select_bad_process]
+//!       task_lock (alloc_lock)         [oom: kill; cpuset: T3a; task: exit_mm]
+//!         irq section of the CPU       [cpuset: T3a; zonelist rebuild of 6.4+]
+//!           write side of mems_allowed_seq
+//!         callback_lock                [cpuset: masks; node_allowed]
+//!   zonelist_update_lock               [zonelist_update: rebuild]
+//!     write side of zonelist_update_seq
+//!   lru_lock                           [reclaim, LRU batches]
+//!   pcp section                        [page_alloc: allocation, free; drain (remote from 6.0)]
+//!     zone->lock                       [buddy; watermarks; isolation]
+//! ```
+//!
+//! An allocation may happen under everything down to task_lock, so all of these stand above the pcp
+//! section. The allocator never waits for oom_lock.
+//!
+//! # What is modelled differently
+//!
+//! Each module says so under "Differs". In short: frames are metadata only; there is no compaction
+//! but the merging of freed blocks, no memcg, no CMA, no dirty limits, no shrinkers; pcp sections
+//! are locks in which tasks of one model CPU can meet; interrupts run on the stack of the task that
+//! is on the CPU, at given points.
 
 pub mod buddy;
 pub mod clock;
