@@ -108,6 +108,11 @@ impl Buddy<'_> {
         self.zone.free_area[usize::from(order)].add_nr_free(1);
     }
 
+    /// Puts a block that was taken off with [`Buddy::del_from_list`] back as it is.
+    pub fn put_back(&self, pfn: Pfn, order: u8, migratetype: MigrateType, to: FreeTo) {
+        self.add_to_list(pfn, order, migratetype, to);
+    }
+
     /// Takes a free block off the list that its state names, leaving its frame without marks.
     /// Returns the type of that list (it may differ from the pageblock's up to 6.8, when a stale
     /// type was used to free it).
@@ -156,11 +161,8 @@ impl Buddy<'_> {
             pfn = Pfn(pfn.0 & buddy.0);
             order += 1;
         }
-        let to = if to == FreeTo::Head && self.is_merge_likely(pfn, order) {
-            FreeTo::Tail
-        } else {
-            to
-        };
+        let to =
+            if to == FreeTo::Head && self.is_merge_likely(pfn, order) { FreeTo::Tail } else { to };
         self.add_to_list(pfn, order, migratetype, to);
     }
 
@@ -263,9 +265,8 @@ impl Buddy<'_> {
             if !self.can_steal(current, start) && self.rules.claims_then_steals {
                 break;
             }
-            let breaks_up = !self.can_steal(current, start)
-                && start == MigrateType::Movable
-                && current > order;
+            let breaks_up =
+                !self.can_steal(current, start) && start == MigrateType::Movable && current > order;
             let (current, from) = if breaks_up && self.rules.finds_smallest {
                 let smallest = (order..=MAX_PAGE_ORDER)
                     .find_map(|o| self.find_fallback(o, start).map(|from| (o, from)));

@@ -261,8 +261,7 @@ fn a_fallback_below_pageblock_size_boosts_the_watermark() {
         world.zone.set_watermarks(&l, [10, 20, 400, 0]);
     }
     // Break the Movable blocks up so that no free block of order 9 is left.
-    let held: Vec<Pfn> =
-        (0..4).map(|_| world.alloc(9, MigrateType::Movable).unwrap()).collect();
+    let held: Vec<Pfn> = (0..4).map(|_| world.alloc(9, MigrateType::Movable).unwrap()).collect();
     for pfn in held {
         for piece in (0..512).step_by(2) {
             world.free(pfn.add(piece), 0);
@@ -276,14 +275,16 @@ fn a_fallback_below_pageblock_size_boosts_the_watermark() {
 #[test]
 fn a_block_whose_parent_is_about_to_merge_goes_to_the_tail() {
     let world = World::new(1, BuddyRules::NEWEST);
-    let pages: Vec<Pfn> =
-        (0..16).map(|_| world.alloc(0, MigrateType::Movable).unwrap()).collect();
+    let pages: Vec<Pfn> = (0..16).map(|_| world.alloc(0, MigrateType::Movable).unwrap()).collect();
     // 2-3 free as order 1 above 0; 8: alone with allocated neighbours.
     world.free(pages[8], 0);
     world.free(pages[2], 0);
     world.free(pages[3], 0);
     world.free(pages[0], 0);
-    let order0: Vec<u32> =
-        world.zone.free_area[0].list(MigrateType::Movable).iter(&world.frames).map(|p| p.0).collect();
+    let order0: Vec<u32> = world.zone.free_area[0]
+        .list(MigrateType::Movable)
+        .iter(&world.frames)
+        .map(|p| p.0)
+        .collect();
     assert_eq!(order0, [pages[8].0, pages[0].0], "0 waits at the tail to merge with 1 and 2-3");
 }

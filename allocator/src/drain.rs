@@ -46,7 +46,11 @@ impl Kernel {
             .filter(|cpu| {
                 zones.iter().any(|z| {
                     let count = z.pcp[cpu.id.index()].count();
-                    self.point_event(cx, Point::D3Count, [u64::from(cpu.id.0), u64::from(count), 0]);
+                    self.point_event(
+                        cx,
+                        Point::D3Count,
+                        [u64::from(cpu.id.0), u64::from(count), 0],
+                    );
                     force_all_cpus || count != 0
                 })
             })

@@ -414,7 +414,10 @@ mod tests {
     #[test]
     fn the_state_word_keeps_its_parts_apart() {
         let s = FrameState::on_pcp(9, MigrateType::Movable);
-        assert_eq!((s.kind(), s.order(), s.cached_type()), (FrameKind::Pcp, 9, MigrateType::Movable));
+        assert_eq!(
+            (s.kind(), s.order(), s.cached_type()),
+            (FrameKind::Pcp, 9, MigrateType::Movable)
+        );
         let frame: Frame = bytemuck::Zeroable::zeroed();
         assert!(!frame.get_unless_zero());
         frame.set_state(FrameState::allocated(3));

@@ -15,9 +15,11 @@ use crate::cpu::Cpu;
 use crate::cpuset::CpusetTree;
 use crate::frame::{FrameTable, FrameTableError};
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
+use crate::hotplug::HotplugState;
 use crate::ids::{
     CpuId, MAX_NR_ZONES, MAX_PAGE_ORDER, NodeId, PAGEBLOCK_NR_PAGES, Pfn, ZoneId, ZoneIdx,
 };
+use crate::irq::Console;
 use crate::machine::{Machine, MachineError};
 use crate::mempolicy::InterleaveWeights;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
@@ -28,10 +30,11 @@ use crate::pcp::PcpRules;
 use crate::policy::release::{
     FastPathCpuset, MergeRule, PcpBulk, ReserveReset, StealRule, VictimExit,
 };
-use crate::policy::{Policy, Release};
+use crate::policy::{Policy, Release, ZonelistPolicy};
 use crate::race::{Amplify, AmplifyTable, Point};
 use crate::reclaim::ReclaimState;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::stop_machine::StopMachine;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, SeqCount};
 use crate::task::{Cx, Process, ProcessList, Task};
 use crate::watermark::WatermarkRules;
@@ -65,6 +68,12 @@ pub struct KernelConfig {
     pub pcp_batch: Option<u32>,
     /// PREEMPT_RT: spinlocks sleep, interrupts are threads.
     pub preempt_rt: bool,
+    /// Will memory go off and on? (Contexts are counted for stop-machine then.)
+    pub hotplug: bool,
+    /// Interrupts' requests go straight to the slow path.
+    pub irq_forces_slow_path: bool,
+    /// Printing takes port->lock of the serial port.
+    pub console_port: bool,
     /// Does kswapd exist? Without it, reclaim is direct only (small worlds).
     pub kswapd: bool,
     /// Seed of all random choices inside the model.
@@ -86,6 +95,9 @@ impl Default for KernelConfig {
             gather_pages: 20 * 510,
             pcp_batch: None,
             preempt_rt: false,
+            hotplug: false,
+            irq_forces_slow_path: false,
+            console_port: false,
             kswapd: true,
             seed: 1,
         }
@@ -211,8 +223,14 @@ pub struct Kernel {
     pub clock: Clock,
     /// What the oracle found.
     pub findings: Findings,
-    /// Stop-machine: tasks park at their next point (zonelist=stop-machine).
-    pub stop_machine: AtomicU32,
+    /// Who is inside the allocator (zonelist=stop-machine).
+    pub stop_machine: StopMachine,
+    /// Are contexts inside the allocator counted?
+    pub counts_inside: bool,
+    /// The console and the log.
+    pub console: Console,
+    /// Blocks that are offline.
+    pub hotplug: HotplugState,
 }
 
 impl fmt::Debug for Kernel {
@@ -259,11 +277,12 @@ impl Kernel {
             .map(|(i, c)| Cpu::new(CpuId(i as u16), c.node))
             .collect();
         let release = policy.release;
+        let counts_inside = config.hotplug && policy.zonelist == ZonelistPolicy::StopMachine;
         let kernel = Self {
             rules: Rules::of(&policy),
             pcp_rules: pcp_rules(&policy),
             buddy_rules: buddy_rules(release, machine.settings.watermark_boost_factor),
-            instrumented: config.instrumented || !config.amplify.is_empty(),
+            instrumented: config.instrumented || !config.amplify.is_empty() || counts_inside,
             amplify: AmplifyTable::new(&config.amplify),
             frames,
             pageblocks: PageblockTable::new(max_pfn),
@@ -289,7 +308,10 @@ impl Kernel {
             reclaim: ReclaimState::new(release, nr_node_ids, nr_cpus, config.swap_pages),
             clock: Clock::new(config.hz, config.time_scale),
             findings: Findings::default(),
-            stop_machine: AtomicU32::new(0),
+            stop_machine: StopMachine::default(),
+            counts_inside,
+            console: Console::default(),
+            hotplug: HotplugState::default(),
             machine,
             policy,
             config,
@@ -395,6 +417,11 @@ impl Kernel {
         self.zones.iter().filter(|z| z.is_populated())
     }
 
+    /// A node's zones, unpopulated ones included.
+    pub fn zones_of_node(&self, node: NodeId) -> impl Iterator<Item = &Zone> {
+        ZoneIdx::ALL.into_iter().map(move |idx| self.zone_of(node, idx))
+    }
+
     /// The node of a CPU.
     #[inline]
     pub fn cpu_node(&self, cpu: CpuId) -> NodeId {
@@ -426,6 +453,7 @@ impl Kernel {
     #[inline]
     pub fn point(&self, cx: &Cx, point: Point) {
         crate::sync::switch_point(point as u16);
+        self.stop_machine_point(cx);
         if self.amplify.is_any() {
             self.amplified(cx, point);
         }

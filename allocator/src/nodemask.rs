@@ -372,6 +372,16 @@ impl AtomicNodeMask {
     }
 
     /// Writes word by word.
+    pub fn set(&self, node: NodeId) {
+        self.words[node.index() / 64].fetch_or(1 << (node.index() % 64), Relaxed);
+    }
+
+    /// Takes a node out.
+    pub fn clear(&self, node: NodeId) {
+        self.words[node.index() / 64].fetch_and(!(1 << (node.index() % 64)), Relaxed);
+    }
+
+    /// Stores all words.
     pub fn store(&self, nodes: &NodeMask) {
         self.store_with(nodes, |_| {});
     }

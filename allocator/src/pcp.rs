@@ -57,6 +57,8 @@ pub struct PcpRules {
 pub struct Pcp {
     /// The section.
     lists: Mutex<PcpLists>,
+    /// Number of the section, so that the oracle can tell one from the next; written inside.
+    pub sections: AtomicU32,
     /// Pages on the lists. Written inside the section; read by drains without it.
     pub count: AtomicU32,
     /// Above this frees spill. Tuned between the next two (6.7+).
@@ -144,9 +146,7 @@ impl PcpRules {
             return None;
         }
         match order {
-            1..=MAX_LIST_ORDER => {
-                Some(MIGRATE_PCPTYPES * usize::from(order) + of_type)
-            }
+            1..=MAX_LIST_ORDER => Some(MIGRATE_PCPTYPES * usize::from(order) + of_type),
             PAGEBLOCK_ORDER if self.thp_lists == 2 && migratetype == MigrateType::Movable => {
                 Some(NR_PCP_LISTS - 1)
             }
@@ -157,11 +157,7 @@ impl PcpRules {
 
     /// Order of the blocks on a list.
     pub fn order_of(pindex: usize) -> u8 {
-        if pindex >= NR_PCP_LISTS - 2 {
-            PAGEBLOCK_ORDER
-        } else {
-            (pindex / MIGRATE_PCPTYPES) as u8
-        }
+        if pindex >= NR_PCP_LISTS - 2 { PAGEBLOCK_ORDER } else { (pindex / MIGRATE_PCPTYPES) as u8 }
     }
 
     /// Number of lists in use.
@@ -185,6 +181,7 @@ impl Pcp {
     pub fn new() -> Self {
         Self {
             lists: Mutex::new(PcpLists::default()),
+            sections: AtomicU32::new(0),
             count: AtomicU32::new(0),
             high: AtomicU32::new(0),
             high_min: AtomicU32::new(0),
@@ -216,12 +213,29 @@ impl Pcp {
     /// Enters the section without waiting.
     #[inline]
     pub fn try_enter(&self) -> Option<MutexGuard<'_, PcpLists>> {
-        self.lists.try_lock()
+        let guard = self.lists.try_lock();
+        if guard.is_some() {
+            self.count_section();
+        }
+        guard
+    }
+
+    #[inline]
+    fn count_section(&self) {
+        self.sections
+            .store(self.sections.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The number of the section that somebody is in now, if anybody is.
+    pub fn open_section(&self) -> Option<u32> {
+        self.lists.is_locked().then(|| self.sections.load(Ordering::Relaxed))
     }
 
     /// Enters the section, asleep while another context is inside.
     pub fn enter(&self) -> MutexGuard<'_, PcpLists> {
-        self.lists.lock()
+        let guard = self.lists.lock();
+        self.count_section();
+        guard
     }
 
     /// Pages on the lists, unlocked.

@@ -12,7 +12,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-
 use crate::cpuset::Cpuset;
 use crate::ids::CpuId;
 use crate::mempolicy::Mempolicy;
@@ -231,6 +230,8 @@ pub struct CxStats {
     pub pcp_section_waits: Cell<u64>,
     /// Rounds spent spinning on a sequence counter.
     pub seq_spins: Cell<u64>,
+    /// Atomic requests of interrupts that failed.
+    pub atomic_failures: Cell<u64>,
     /// Interrupts delivered on this context's stack.
     pub irqs: Cell<u64>,
 }
@@ -264,6 +265,12 @@ pub struct Cx {
     pub pcp_section: Cell<u32>,
     /// Depth of spinlocks held (a stop-machine flag parks only at 0).
     pub atomic_depth: Cell<u32>,
+    /// Depth of allocations and frees on this stack (counted for stop-machine only).
+    pub allocator_depth: Cell<u32>,
+    /// This context has made zonelist_update_seq odd.
+    pub writes_zonelists: Cell<bool>,
+    /// This context holds the console's port->lock.
+    pub holds_port_lock: Cell<bool>,
     /// The task policy as the task itself sees it, without task_lock.
     pub mempolicy: RefCell<Option<Arc<Mempolicy>>>,
     /// Interleave position (`il_prev`; `il_next` up to 4.12) and the rest of its weight.
@@ -301,6 +308,9 @@ impl Cx {
             irqs_off: Cell::new(0),
             pcp_section: Cell::new(0),
             atomic_depth: Cell::new(0),
+            allocator_depth: Cell::new(0),
+            writes_zonelists: Cell::new(false),
+            holds_port_lock: Cell::new(false),
             mempolicy: RefCell::new(mempolicy),
             il_prev: Cell::new(u16::MAX),
             il_weight: Cell::new(0),

@@ -97,10 +97,7 @@ pub struct EventRing {
 
 impl Default for EventRing {
     fn default() -> Self {
-        Self {
-            next: AtomicU64::new(0),
-            slots: (0..RING_EVENTS).map(|_| Slot::default()).collect(),
-        }
+        Self { next: AtomicU64::new(0), slots: (0..RING_EVENTS).map(|_| Slot::default()).collect() }
     }
 }
 

@@ -1,18 +1,130 @@
-//! zonelist_update_seq: rebuilding zonelists, and how walkers notice (KERNEL-FACTS F).
+//! zonelist_update_seq: rebuilding zonelists, and how walkers notice.
 //!
 //! **What.** `build_all_zonelists` (Z1 to Z6), `zonelist_iter_begin`, `check_retry_zonelist`, by the
-//! axis `zonelist`.
+//! axis `zonelist` (KERNEL-FACTS F).
 //!
-//! **Differs.** See [`crate::zonelist`] for the arrays and the order of stores.
+//! **Why a walker must notice.** The arrays are rewritten in place under readers that keep a
+//! position; one that is not told takes a shortened list for an empty machine (J4-a). One that
+//! waits for the writer can wait for a writer that it interrupted (J4-b), or that waits for it (J4-c).
+//!
+//! **Source.** mm/page_alloc.c: __build_all_zonelists, zonelist_iter_begin, check_retry_zonelist.
+//!
+//! **Differs.** See [`crate::zonelist`] for the arrays and the order of stores, and
+//! [`crate::stop_machine`] for what stopping all CPUs is here.
 
 use crate::gfp::Gfp;
 use crate::kernel::Kernel;
+use crate::oracle::FindingKind;
 use crate::policy::ZonelistPolicy;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, count};
+use crate::zonelist::{Field, RebuildStep, fallback_order_line};
+
+/// What stands around the stores of a rebuild.
+#[derive(Clone, Copy, Debug)]
+struct Around {
+    /// The sequence is odd meanwhile.
+    seq: bool,
+    /// Interrupts are off on this CPU.
+    irqs_off: bool,
+    /// Printing is put off until the end.
+    defers_printk: bool,
+}
+
+impl Around {
+    fn of(policy: ZonelistPolicy, preempt_rt: bool) -> Self {
+        let (seq, irqs_off, defers_printk) = match policy {
+            ZonelistPolicy::StopMachine => (false, true, false),
+            ZonelistPolicy::Unprotected => (false, false, false),
+            ZonelistPolicy::Seqlock => (true, false, false),
+            ZonelistPolicy::SeqlockDeferredPrintk => (true, true, true),
+            // On PREEMPT_RT the lock sleeps and irqsave leaves interrupts on.
+            ZonelistPolicy::SeqlockIrqsave => (true, !preempt_rt, true),
+            ZonelistPolicy::Lockless => (true, !preempt_rt, false),
+        };
+        Self { seq, irqs_off, defers_printk }
+    }
+}
 
 impl Kernel {
+    /// Rebuilds all zonelists at run time, by the variant.
+    pub fn build_all_zonelists(&self, cx: &Cx) {
+        let policy = self.policy.zonelist;
+        let around = Around::of(policy, self.config.preempt_rt);
+        if policy == ZonelistPolicy::SeqlockDeferredPrintk && self.config.preempt_rt {
+            let why = "write_seqlock sleeps on PREEMPT_RT and was called with interrupts off.";
+            self.find(
+                cx,
+                FindingKind::Lockup,
+                "sleeping lock taken with interrupts off",
+                &[why.to_owned()],
+            );
+        }
+        let stopped = (policy == ZonelistPolicy::StopMachine).then(|| self.stop_all_cpus(cx));
+        let irqs = around.irqs_off.then(|| self.irqs_off(cx));
+        {
+            let _writer = self.zonelist_update_lock.lock();
+            if around.seq {
+                self.zonelist_update_seq.write_begin();
+                cx.writes_zonelists.set(true);
+            }
+            self.point_event(cx, Point::Z1Lock, [u64::from(around.seq), 0, 0]);
+            let mut deferred = Vec::new();
+            self.rebuild_steps(cx, around, &mut deferred);
+            if around.seq {
+                cx.writes_zonelists.set(false);
+                self.zonelist_update_seq.write_end();
+            }
+            self.point(cx, Point::Z5Unlock);
+            for line in deferred {
+                self.log(&line);
+            }
+        }
+        drop(irqs);
+        drop(stopped);
+        self.zonelists_built();
+        let grouping = if self.grouping_disabled.load(Ordering::Relaxed) { "off" } else { "on" };
+        self.printk(
+            cx,
+            &format!(
+                "Built {} zonelists, mobility grouping {grouping}.  Total pages: {}",
+                self.machine.nodes.len(),
+                self.vm_total_pages()
+            ),
+        );
+        self.irq_point(cx);
+    }
+
+    fn rebuild_steps(&self, cx: &Cx, around: Around, deferred: &mut Vec<String>) {
+        let view = self.zonelist_view();
+        let prints = self.policy.release.prints_fallback_order();
+        self.zonelists.rebuild(self.policy.release, &view, |step| match step {
+            RebuildStep::Order { .. } => self.irq_point(cx),
+            RebuildStep::Store { node, pos, field, .. } => {
+                let point = match field {
+                    Field::Zone => Point::Z3Zone,
+                    Field::Idx => Point::Z3Idx,
+                };
+                self.point_event(cx, point, [u64::from(node.0), pos as u64, 0]);
+                self.irq_point(cx);
+            }
+            RebuildStep::Built { node, order } => {
+                if !prints {
+                    return;
+                }
+                let line = fallback_order_line(node, order);
+                self.point(cx, Point::Z3dPrintk);
+                if around.defers_printk {
+                    deferred.push(line);
+                } else {
+                    self.printk(cx, &line);
+                }
+                self.irq_point(cx);
+            }
+        });
+    }
+
     /// `zonelist_iter_begin`: spins while a rebuild is inside (`lockless`: never).
     pub fn zonelist_iter_begin(&self, cx: &Cx) -> u32 {
         let cookie = match self.policy.zonelist {
@@ -20,21 +132,48 @@ impl Kernel {
             ZonelistPolicy::Lockless => self.zonelist_update_seq.raw(),
             ZonelistPolicy::Seqlock
             | ZonelistPolicy::SeqlockDeferredPrintk
-            | ZonelistPolicy::SeqlockIrqsave => self.zonelist_update_seq.read_begin(|rounds| {
-                if rounds == 1 {
-                    cx.event(Point::F2Spin, [0; 3]);
-                }
-                count(&cx.stats.seq_spins, 1);
-                !self.clock.is_aborted()
-            }),
+            | ZonelistPolicy::SeqlockIrqsave => self.zonelist_seq_begin(cx),
         };
         self.point_event(cx, Point::F2Begin, [u64::from(cookie), 0, 0]);
         cookie
     }
 
+    fn zonelist_seq_begin(&self, cx: &Cx) -> u32 {
+        if self.zonelist_update_seq.raw() & 1 == 1 {
+            cx.event(Point::F2Spin, [0; 3]);
+        }
+        self.zonelist_update_seq.read_begin(|rounds| {
+            count(&cx.stats.seq_spins, 1);
+            // A wait that can't end is certain, not a matter of patience; the rounds only keep
+            // the check off the common path.
+            if rounds % 64 == 0 {
+                self.detect_seq_lockup(cx);
+            }
+            !self.clock.is_aborted()
+        })
+    }
+
+    /// Does the spinning reader wait for itself?
+    #[cold]
+    fn detect_seq_lockup(&self, cx: &Cx) {
+        let why = if cx.in_interrupt() && cx.writes_zonelists.get() {
+            "The interrupt handler spins in zonelist_iter_begin: zonelist_update_seq is odd, and the \
+             writer is the code that the interrupt interrupted. It can't run again."
+        } else if cx.holds_port_lock.get() && self.console.writer_waits_for_port() {
+            "The task holds port->lock and spins in zonelist_iter_begin: zonelist_update_seq is odd, \
+             and its writer prints to the console, which waits for port->lock."
+        } else {
+            return;
+        };
+        if !self.clock.is_aborted() {
+            let title = "lockup on zonelist_update_seq";
+            self.find(cx, FindingKind::Lockup, title, &[why.to_owned()]);
+            self.clock.abort();
+        }
+    }
+
     /// `check_retry_zonelist`: has a rebuild been inside since the cookie was taken?
-    pub fn check_retry_zonelist(&self, cx: &Cx, gfp: Gfp, cookie: u32) -> bool {
-        let _ = cx;
+    pub fn check_retry_zonelist(&self, gfp: Gfp, cookie: u32) -> bool {
         match self.policy.zonelist {
             ZonelistPolicy::StopMachine | ZonelistPolicy::Unprotected => false,
             ZonelistPolicy::Lockless => {
@@ -46,16 +185,4 @@ impl Kernel {
             | ZonelistPolicy::SeqlockIrqsave => self.zonelist_update_seq.read_retry(cookie),
         }
     }
-
-    /// Where a stop-machine rebuild parks tasks: at entry and end of every alloc and free, in
-    /// that variant alone.
-    #[inline]
-    pub fn stop_machine_point(&self, cx: &Cx) {
-        if self.stop_machine.load(Ordering::Relaxed) != 0 {
-            self.park_for_stop_machine(cx);
-        }
-    }
-
-    #[cold]
-    fn park_for_stop_machine(&self, _cx: &Cx) {}
 }

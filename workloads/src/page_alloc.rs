@@ -138,7 +138,9 @@ impl Workload for PageAlloc {
         }
         let batch = options.number("batch").unwrap_or(0);
         if batch == 0 {
-            return Err(WorkloadError::Usage("--batch 0: a task holds at least 1 block".to_owned()));
+            return Err(WorkloadError::Usage(
+                "--batch 0: a task holds at least 1 block".to_owned(),
+            ));
         }
         let wanted = (u64::from(threads) * batch) << order;
         let free = machine.managed_pages() as f64 * (1.0 - fill);
@@ -180,10 +182,9 @@ impl Workload for PageAlloc {
                 out: Arc::clone(&scene.channels[n as usize]),
                 inbox: Arc::clone(&scene.channels[((n + threads - 1) % threads) as usize]),
             };
-            scene.tasks.push(TaskSpec {
-                task: kernel.new_task(&process, cpu, 0),
-                body: Box::new(body),
-            });
+            scene
+                .tasks
+                .push(TaskSpec { task: kernel.new_task(&process, cpu, 0), body: Box::new(body) });
         }
         Ok(Box::new(scene))
     }

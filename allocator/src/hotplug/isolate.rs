@@ -179,7 +179,13 @@ impl Kernel {
 
     /// Are all pages of a range free and isolated (`test_pages_isolated`)? Err: the first that is
     /// not: on a pcplist, in transit or allocated.
-    pub fn test_pages_isolated(&self, cx: &Cx, zone: &Zone, first: Pfn, pages: u32) -> Result<(), Pfn> {
+    pub fn test_pages_isolated(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        first: Pfn,
+        pages: u32,
+    ) -> Result<(), Pfn> {
         let end = first.0 + pages;
         let _locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
         let mut at = first.0;

@@ -42,9 +42,9 @@ impl Kernel {
         if lru_disabled {
             self.lru_cache_disable(cx);
         }
-        let mut stats = OfflineStats { drains: u32::from(disabled.is_some()), ..Default::default() };
-        let isolated =
-            self.start_isolate_page_range(cx, zone, first, pages, disabled.is_none());
+        let mut stats =
+            OfflineStats { drains: u32::from(disabled.is_some()), ..Default::default() };
+        let isolated = self.start_isolate_page_range(cx, zone, first, pages, disabled.is_none());
         let result = isolated.and_then(|drains| {
             stats.drains += drains;
             let done = self.offline_loop(cx, zone, first, pages, &mut stats);
@@ -75,9 +75,8 @@ impl Kernel {
         }
         let (first, pages) = self.block_range(block);
         let ranges = self.managed_ranges.lock();
-        let range = ranges
-            .iter()
-            .find(|r| r.first.0 <= first.0 && first.0 + pages <= r.first.0 + r.pages);
+        let range =
+            ranges.iter().find(|r| r.first.0 <= first.0 && first.0 + pages <= r.first.0 + r.pages);
         range.map(|r| &self.zones[r.zone.index()]).ok_or(HotplugError::Holes(block.0))
     }
 
@@ -125,7 +124,7 @@ impl Kernel {
                 let Some(movable) = self.scan_movable_pages(Pfn(from), first.0 + pages) else {
                     break;
                 };
-                let failed = self.do_migrate_range(cx, zone, movable, first.0 + pages, stats);
+                let failed = self.do_migrate_range(cx, movable, first.0 + pages, stats);
                 migrated_since_drain = true;
                 from = first.0;
                 if failed {
@@ -223,14 +222,7 @@ impl Kernel {
     }
 
     /// Migrates what is on the LRU in a range (`do_migrate_range`); true if any page failed.
-    fn do_migrate_range(
-        &self,
-        cx: &Cx,
-        zone: &Zone,
-        from: Pfn,
-        end: u32,
-        stats: &mut OfflineStats,
-    ) -> bool {
+    fn do_migrate_range(&self, cx: &Cx, from: Pfn, end: u32, stats: &mut OfflineStats) -> bool {
         let limit = self.policy.release.migrate_range_limit().unwrap_or(u32::MAX);
         let (mut at, mut tried, mut failed) = (from.0, 0, false);
         while at < end && tried < limit {
@@ -238,7 +230,7 @@ impl Kernel {
             match state.kind() {
                 FrameKind::Allocated if state.has(flag::LRU) => {
                     tried += 1;
-                    if self.offline_migrate_page(cx, zone, Pfn(at)) {
+                    if self.offline_migrate_page(cx, Pfn(at)) {
                         stats.migrated += 1;
                         cx.event(Point::L5cMigrate, [u64::from(at), 0, 0]);
                     } else {
@@ -293,27 +285,43 @@ impl Kernel {
         zone.set_sizes(zone.present_pages() - pages, zone.managed_pages() - pages);
         self.totalram_pages.fetch_sub(pages, Ordering::Relaxed);
         self.point_event(cx, Point::L12Accounts, [pages, 0, 0]);
-        self.init_per_zone_wmark_min();
+        self.init_per_zone_wmark_min(|| {});
         let node = zone.node();
         let node_empty = self.zones_of_node(node).all(|z| !z.is_populated());
         if zone.is_populated() {
             if !self.policy.release.watermarks_set_pcp_sizes() {
-                self.zone_pcp_update(zone);
+                self.zone_pcp_update_all();
             }
         } else {
             self.zone_pcp_reset(zone);
             if node_empty && self.policy.release.node_leaves_before_rebuild() {
                 self.n_memory.clear(node);
             }
-            self.build_all_zonelists(cx, None);
+            self.build_all_zonelists(cx);
         }
         if node_empty {
             self.n_memory.clear(node);
-            self.cpuset_track_online_nodes(cx);
+            let _followed = self.cpuset_track_online_nodes(cx);
         }
         if self.policy.release.offline_shrinks_span() {
             self.shrink_zone_span(zone);
         }
+    }
+
+    /// An emptied zone's pcplists go back to the boot values (`zone_pcp_reset`).
+    fn zone_pcp_reset(&self, zone: &Zone) {
+        let _batch_high = self.pcp_batch_high_lock.lock();
+        for value in [&zone.pageset.high_min, &zone.pageset.high_max, &zone.pageset.batch] {
+            value.store(0, Ordering::Relaxed);
+        }
+        for pcp in &zone.pcp {
+            pcp.update(&self.pcp_rules, 0, 0, 1);
+        }
+    }
+
+    /// Migrates one page to another node with memory, whatever its owner's policy says.
+    fn offline_migrate_page(&self, _cx: &Cx, _pfn: Pfn) -> bool {
+        false
     }
 
     /// The span shrinks only from an end (`shrink_zone_span`).
@@ -345,8 +353,7 @@ impl Kernel {
         let mut at = first.0;
         while at < first.0 + pages {
             let order = (at.trailing_zeros() as u8).min(MAX_PAGE_ORDER);
-            let order =
-                (0..=order).rev().find(|o| at + (1 << o) <= first.0 + pages).unwrap_or(0);
+            let order = (0..=order).rev().find(|o| at + (1 << o) <= first.0 + pages).unwrap_or(0);
             for frame in at..at + (1 << order) {
                 self.frames.at(frame).set_state(FrameState(0));
             }

@@ -39,7 +39,7 @@ impl Kernel {
             }
         }
         if was_empty {
-            self.zone_pcp_update(zone);
+            self.zone_pcp_update_all();
         }
         self.free_range_to_buddy(cx, zone, first, pages);
         let grown = u64::from(pages);
@@ -51,17 +51,17 @@ impl Kernel {
             self.n_memory.set(zone.node());
         }
         if was_empty {
-            self.build_all_zonelists(cx, None);
+            self.build_all_zonelists(cx);
         }
         if isolates {
             self.undo_isolate_page_range(cx, zone, first, pages);
         }
-        self.init_per_zone_wmark_min();
+        self.init_per_zone_wmark_min(|| {});
         if !self.policy.release.watermarks_set_pcp_sizes() {
-            self.zone_pcp_update(zone);
+            self.zone_pcp_update_all();
         }
         if node_was_empty {
-            self.cpuset_track_online_nodes(cx);
+            let _followed = self.cpuset_track_online_nodes(cx);
         }
         self.point_event(cx, Point::G6Online, [grown, 0, 0]);
         Ok(())

@@ -73,7 +73,8 @@ impl Kernel {
                 FrameKind::Offline => (&mut census.offline, 1),
                 FrameKind::Taken => (&mut census.taken, 1),
                 FrameKind::None => {
-                    census.violation(format!("frame {at:#x} is in no place (state {:#x})", state.0));
+                    census
+                        .violation(format!("frame {at:#x} is in no place (state {:#x})", state.0));
                     at += 1;
                     continue;
                 }

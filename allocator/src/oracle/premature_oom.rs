@@ -18,8 +18,8 @@ use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::oracle::finding::FindingKind;
-use crate::page_alloc::slow::Request;
 use crate::page_alloc::AllocContext;
+use crate::page_alloc::slow::Request;
 use crate::sync;
 use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
@@ -205,6 +205,11 @@ impl Kernel {
             return;
         }
         let reason = "Premature: a zone that the request may use was above its high mark at every look since S1.";
-        self.find(cx, FindingKind::PrematureFailure, "page allocation failure", &[reason.to_owned()]);
+        self.find(
+            cx,
+            FindingKind::PrematureFailure,
+            "page allocation failure",
+            &[reason.to_owned()],
+        );
     }
 }

@@ -43,7 +43,9 @@ impl Kernel {
     #[inline]
     pub fn free_unref_page(&self, cx: &Cx, pfn: Pfn, order: u8) {
         if self.instrumented {
+            self.allocator_enter(cx);
             self.free_unref_page_inner::<true>(cx, pfn, order);
+            self.allocator_leave(cx);
         } else {
             self.free_unref_page_inner::<false>(cx, pfn, order);
         }
@@ -52,13 +54,13 @@ impl Kernel {
     #[inline]
     fn free_unref_page_inner<const R: bool>(&self, cx: &Cx, pfn: Pfn, order: u8) {
         if R {
-            self.stop_machine_point(cx);
             // In transit: off all lists, no reference.
             self.frames.get(pfn).set_state(FrameState::new(FrameKind::None, order));
         }
         // P1: no lock. By the time that the block reaches a list this may be stale.
         let block = self.pageblocks.of(pfn);
-        let zone = &self.zones[block.zone().expect("a frame that was allocated has a zone").index()];
+        let zone =
+            &self.zones[block.zone().expect("a frame that was allocated has a zone").index()];
         let mut migratetype = block.migratetype();
         if R {
             self.point_event(cx, Point::P1Type, [u64::from(pfn.0), migratetype as u64, 0]);
@@ -85,7 +87,6 @@ impl Kernel {
         drop(lists);
         if R {
             self.point(cx, Point::P5Leave);
-            self.stop_machine_point(cx);
         }
     }
 
@@ -122,9 +123,8 @@ impl Kernel {
         }
         // A burst of frees of orders 1 to 3: pages that others would wait for (5.19+).
         let free_high = if rules.auto_tune {
-            let burst = lists.free_count >= batch
-                && lists.prev_free_high_order
-                && (1..=3).contains(&order);
+            let burst =
+                lists.free_count >= batch && lists.prev_free_high_order && (1..=3).contains(&order);
             lists.prev_free_high_order = (1..=3).contains(&order);
             burst
         } else {
@@ -138,11 +138,7 @@ impl Kernel {
             zone.has_flag(zone_flag::BELOW_HIGH),
         );
         if R {
-            self.point_event(
-                cx,
-                Point::P4Count,
-                [u64::from(pcp.count()), u64::from(high), 0],
-            );
+            self.point_event(cx, Point::P4Count, [u64::from(pcp.count()), u64::from(high), 0]);
             cx.pcp_section.set(0);
         }
         if pcp.count() >= high {
@@ -187,14 +183,7 @@ impl Kernel {
     }
 
     /// 5.18+: under zone->lock throughout, list by list, the one just freed to first.
-    fn bulk_from(
-        &self,
-        cx: &Cx,
-        zone: &Zone,
-        lists: &PcpLists,
-        pages: u32,
-        first: usize,
-    ) -> u32 {
+    fn bulk_from(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32, first: usize) -> u32 {
         let nr_lists = self.pcp_rules.nr_lists();
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
         let mut freed = 0;
@@ -259,8 +248,7 @@ impl Kernel {
         let rereads = self.pcp_rules.always_rereads
             || cached == MigrateType::Isolate
             || zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0;
-        let migratetype =
-            if rereads { self.pageblocks.of(pfn).migratetype() } else { cached };
+        let migratetype = if rereads { self.pageblocks.of(pfn).migratetype() } else { cached };
         self.buddy(zone).free_one_page(locked, cx.cpu(), pfn, order, migratetype, FreeTo::Head);
     }
 

@@ -22,9 +22,9 @@ use std::cell::Cell;
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
-use crate::policy::release::FastPathCpuset;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::page_alloc::rmqueue::Rmqueue;
+use crate::policy::release::FastPathCpuset;
 use crate::race::Point;
 use crate::sync;
 use crate::sync::atomic::Ordering;
@@ -106,9 +106,9 @@ impl Kernel {
         nodemask: Nodemask<'_>,
     ) -> Option<Pfn> {
         if self.instrumented {
-            self.stop_machine_point(cx);
+            self.allocator_enter(cx);
             let page = self.alloc_pages_inner::<true>(cx, gfp, order, preferred_nid, nodemask);
-            self.stop_machine_point(cx);
+            self.allocator_leave(cx);
             page
         } else {
             self.alloc_pages_inner::<false>(cx, gfp, order, preferred_nid, nodemask)
@@ -177,6 +177,34 @@ impl Kernel {
         if let Some(observer) = &cx.observer {
             observer.alloc_slow(start);
         }
+        page
+    }
+
+    /// A request that goes straight to the slow path, as if the fast path had just failed: for
+    /// interrupts that are to meet S1 (`--irq-slow-path`).
+    pub fn alloc_pages_forced_slow(
+        &self,
+        cx: &Cx,
+        gfp: Gfp,
+        order: u8,
+        preferred_nid: NodeId,
+        nodemask: Nodemask<'_>,
+    ) -> Option<Pfn> {
+        self.allocator_enter(cx);
+        let grouping = !self.grouping_disabled.load(Ordering::Relaxed);
+        let zonelist = self.node_zonelist(preferred_nid, gfp);
+        let highest_zoneidx = gfp.zone();
+        let preferred = self.first_zones_zonelist::<true>(cx, zonelist, highest_zoneidx, nodemask);
+        let ac = AllocContext {
+            zonelist: Cell::new(zonelist),
+            nodemask: Cell::new(nodemask),
+            preferred_zoneref: Cell::new(preferred),
+            migratetype: gfp.migratetype(grouping),
+            highest_zoneidx,
+            order,
+        };
+        let page = self.alloc_pages_slowpath(cx, gfp, order, preferred_nid, nodemask, &ac);
+        self.allocator_leave(cx);
         page
     }
 

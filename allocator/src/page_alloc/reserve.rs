@@ -11,8 +11,8 @@ use crate::oom::OomControl;
 use crate::oracle::Looked;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
-use crate::policy::release::{HighatomicLimit, VictimExit};
 use crate::policy::ReservesPolicy;
+use crate::policy::release::{HighatomicLimit, VictimExit};
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::sync::{ObjId, touched};
@@ -32,7 +32,7 @@ impl Kernel {
         let locked = self.oom.lock.try_lock();
         self.point_event(cx, Point::O1Trylock, [u64::from(locked.is_some()), 0, 0]);
         let Some(guard) = locked else {
-            self.clock.sleep_ticks(1);
+            self.sleep_ticks_in_allocator(cx, 1);
             return (None, true);
         };
         // O2: at the high marks, to catch a parallel kill's pages; without reclaim, within the
@@ -89,7 +89,12 @@ impl Kernel {
     }
 
     /// S9: reserve flags replace the others; `half-or` adds them instead.
-    pub fn with_reserve_flags(&self, gfp: Gfp, flags: AllocFlags, reserve: AllocFlags) -> AllocFlags {
+    pub fn with_reserve_flags(
+        &self,
+        gfp: Gfp,
+        flags: AllocFlags,
+        reserve: AllocFlags,
+    ) -> AllocFlags {
         crate::gfp::apply_reserve_flags(&self.policy, gfp, flags, reserve)
     }
 
@@ -98,9 +103,7 @@ impl Kernel {
     pub fn victim_exit(&self, cx: &Cx, gfp: Gfp, flags: AllocFlags) -> bool {
         let (victim, reserve) = match self.policy.reserves {
             ReservesPolicy::None => return false,
-            ReservesPolicy::FullThread => {
-                (cx.task.has(pf::TIF_MEMDIE), AllocFlags::NO_WATERMARKS)
-            }
+            ReservesPolicy::FullThread => (cx.task.has(pf::TIF_MEMDIE), AllocFlags::NO_WATERMARKS),
             ReservesPolicy::FullGroup => {
                 (cx.task.process.is_oom_victim(), AllocFlags::NO_WATERMARKS)
             }

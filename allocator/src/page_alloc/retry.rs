@@ -55,7 +55,7 @@ impl Kernel {
         cookies: &Cookies,
     ) -> bool {
         self.check_retry_cpuset(cx, ac, cookies.cpuset)
-            || self.check_retry_zonelist(cx, req.gfp, cookies.zonelist)
+            || self.check_retry_zonelist(req.gfp, cookies.zonelist)
     }
 
     fn check_retry_cpuset(&self, cx: &Cx, ac: &AllocContext<'_>, cookie: u32) -> bool {
@@ -69,11 +69,7 @@ impl Kernel {
                     let nodes = ac.nodemask.get().load().unwrap_or_default();
                     let mems = cx.task.mems_allowed.load();
                     ac.nodemask.set(Nodemask::None);
-                    self.point_event(
-                        cx,
-                        Point::C1Empty,
-                        [nodes.low_word(), mems.low_word(), 0],
-                    );
+                    self.point_event(cx, Point::C1Empty, [nodes.low_word(), mems.low_word(), 0]);
                     return true;
                 }
             }
@@ -158,7 +154,7 @@ impl Kernel {
                     available,
                 ) {
                     if cx.task.has(pf::WQ_WORKER) {
-                        self.clock.sleep_ticks(1);
+                        self.sleep_ticks_in_allocator(cx, 1);
                     }
                     return true;
                 }
@@ -178,18 +174,20 @@ impl Kernel {
         }
         let zonelist = ac.zonelist.get();
         let mask = ac.nodemask.get();
-        (0..).map_while(|at| (!zonelist.is_end(at)).then(|| zonelist.zone(at))).flatten().any(|id| {
-            let zone = &self.zones[id.index()];
-            id.zone_idx() <= ac.highest_zoneidx
-                && mask.has(id.node())
-                && self.zone_watermark_ok(
-                    zone,
-                    0,
-                    zone.wmark_pages(Wmark::Min),
-                    ac.highest_zoneidx,
-                    AllocFlags::empty(),
-                )
-        })
+        (0..).map_while(|at| (!zonelist.is_end(at)).then(|| zonelist.zone(at))).flatten().any(
+            |id| {
+                let zone = &self.zones[id.index()];
+                id.zone_idx() <= ac.highest_zoneidx
+                    && mask.has(id.node())
+                    && self.zone_watermark_ok(
+                        zone,
+                        0,
+                        zone.wmark_pages(Wmark::Min),
+                        ac.highest_zoneidx,
+                        AllocFlags::empty(),
+                    )
+            },
+        )
     }
 
     /// S21: a request that must not fail digs deeper than anybody, then goes on.
@@ -214,7 +212,7 @@ impl Kernel {
                 return None;
             }
             self.direct_reclaim(cx, req, deeper, ac).ok().map_or_else(
-                || self.clock.sleep_ticks(1),
+                || self.sleep_ticks_in_allocator(cx, 1),
                 |pfn| {
                     // Found one after all: back through the loop's first look.
                     self.free_pages(cx, pfn, req.order);

@@ -113,7 +113,9 @@ impl Kernel {
         events.numa_other += u64::from(!local);
         if R {
             cx.event(Point::PrTaken, [u64::from(pfn.0), 0, 0]);
-            self.isolation_handed_out(cx, pfn);
+        }
+        if zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0 {
+            self.isolation_handed_out(cx, zone, pfn, true);
         }
         Some(pfn)
     }
@@ -182,11 +184,13 @@ impl Kernel {
             got.map(|(pfn, from)| {
                 buddy.account(l, cx.cpu(), -(1 << req.order), from);
                 self.prep_new_page(pfn, req.order, flags);
+                if zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0 {
+                    self.isolation_handed_out(cx, zone, pfn, false);
+                }
                 pfn
             })
         }?;
         self.count_fallback(cx, fallback);
-        self.isolation_handed_out(cx, pfn);
         self.count_alloc(cx, zone, req);
         Some(pfn)
     }

@@ -1,0 +1,119 @@
+//! Memory offline: what a block's way off and on changes, and pages freed while it goes.
+
+use allocator::gfp::Gfp;
+use allocator::hotplug::{BlockId, HotplugError};
+use allocator::ids::{CpuId, NodeId, ZoneIdx};
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::{Machine, Zone};
+use allocator::page_alloc::Nodemask;
+use allocator::policy::{Policy, presets};
+use allocator::sync::Arc;
+use allocator::sync::atomic::Ordering;
+use allocator::task::Cx;
+
+const BLOCK: u32 = 4096;
+
+/// Two nodes: Normal of 4 blocks each, and Movable of 2 blocks on node 1.
+fn machine() -> Machine {
+    let mut machine = Machine::uniform(2, 1, u64::from(4 * BLOCK));
+    machine.block_pages = BLOCK;
+    let end = machine.max_pfn();
+    machine.nodes[1].zones.push(Zone::whole(ZoneIdx::Movable, end, u64::from(2 * BLOCK)));
+    machine
+}
+
+fn boot(policy: Policy) -> (Arc<Kernel>, Cx) {
+    let config = KernelConfig { kswapd: false, hotplug: true, ..KernelConfig::default() };
+    let kernel = Kernel::boot(machine(), policy, config).unwrap();
+    let cx = kernel.kernel_thread("offline", CpuId(0));
+    (kernel, cx)
+}
+
+fn movable_blocks(kernel: &Kernel) -> Vec<BlockId> {
+    kernel.blocks_of_zone(kernel.zone_of(NodeId(1), ZoneIdx::Movable).id)
+}
+
+#[test]
+fn a_block_goes_and_comes_back_in_every_release() {
+    for policy in presets() {
+        let (kernel, cx) = boot(policy);
+        let zone = kernel.zone_of(NodeId(1), ZoneIdx::Movable);
+        let before = (zone.managed_pages(), zone.free_pages_exact(), zone.spanned_pages());
+        let blocks = movable_blocks(&kernel);
+        assert_eq!(blocks.len(), 2, "{policy}");
+        kernel.offline_pages(&cx, blocks[1]).unwrap();
+        assert_eq!(zone.managed_pages(), u64::from(BLOCK));
+        assert_eq!(zone.nr_isolate_pageblock.load(Ordering::Relaxed), 0);
+        let census = kernel.census();
+        assert_eq!((census.violations.len(), census.offline), (0, u64::from(BLOCK)), "{policy}");
+        assert_eq!(kernel.offline_pages(&cx, blocks[1]), Err(HotplugError::SameState(blocks[1].0)));
+        kernel.online_pages(&cx, blocks[1]).unwrap();
+        let after = (zone.managed_pages(), zone.free_pages_exact(), zone.spanned_pages());
+        assert_eq!(after, before, "{policy}");
+        let census = kernel.census();
+        assert_eq!((census.violations, census.offline), (Vec::new(), 0), "{policy}");
+    }
+}
+
+#[test]
+fn an_emptied_zone_leaves_the_zonelists_and_comes_back() {
+    for policy in presets() {
+        let (kernel, cx) = boot(policy);
+        let zone = kernel.zone_of(NodeId(1), ZoneIdx::Movable);
+        let in_list = |kernel: &Kernel| {
+            let list = kernel.zonelists.fallback(NodeId(1));
+            list.walk(ZoneIdx::Movable, allocator::zonelist::Nodes::Any).any(|z| z == zone.id)
+        };
+        assert!(in_list(&kernel));
+        let blocks = movable_blocks(&kernel);
+        for block in &blocks {
+            kernel.offline_pages(&cx, *block).unwrap();
+        }
+        assert!(!in_list(&kernel), "{policy}");
+        // KERNEL-FACTS M: an empty Movable zone's marks read 0 in 6.1 and 32 in 6.18.
+        let clamped = policy.release.movable_is_highmem();
+        let low = zone.wmark_pages(allocator::zone::Wmark::Low);
+        assert_eq!((zone.present_pages(), low), (0, if clamped { 32 } else { 0 }), "{policy}");
+        for block in &blocks {
+            kernel.online_pages(&cx, *block).unwrap();
+        }
+        assert!(in_list(&kernel), "{policy}");
+        assert_eq!(kernel.census().violations, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_unmovable_page_is_named_and_everything_undone() {
+    let (kernel, cx) = boot(Policy::mainline());
+    let normal = kernel.zone_of(NodeId(1), ZoneIdx::Normal);
+    let pfn = kernel.alloc_pages(&cx, Gfp::KERNEL, 0, NodeId(1), Nodemask::None).unwrap();
+    let block = BlockId(pfn.0 / BLOCK);
+    let free = normal.free_pages_exact();
+    assert_eq!(kernel.offline_pages(&cx, block), Err(HotplugError::Unmovable(pfn.0)));
+    // What lay on pcplists was drained; nothing else changed.
+    assert!(normal.free_pages_exact() >= free);
+    assert_eq!(normal.nr_isolate_pageblock.load(Ordering::Relaxed), 0);
+    kernel.free_pages(&cx, pfn, 0);
+    kernel.offline_pages(&cx, block).unwrap();
+    assert_eq!(kernel.census().violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_ends_an_offline_that_can_not_end() {
+    for policy in presets() {
+        let (kernel, cx) = boot(policy);
+        // An allocated page that is on no LRU list: in Movable nothing can move it.
+        let gfp = Gfp::HIGHUSER_MOVABLE;
+        let pfn = kernel.alloc_pages(&cx, gfp, 0, NodeId(1), Nodemask::None).unwrap();
+        let block = BlockId(pfn.0 / BLOCK);
+        cx.task.process.signal.store(true, Ordering::Relaxed);
+        let result = kernel.offline_pages(&cx, block);
+        let expected = match policy.release.movable_zone_isolates_all() {
+            true => Err(HotplugError::Signal),
+            false => Err(HotplugError::Unmovable(pfn.0)),
+        };
+        assert_eq!(result, expected, "{policy}");
+        kernel.free_pages(&cx, pfn, 0);
+        assert_eq!(kernel.census().violations, Vec::<String>::new());
+    }
+}
