@@ -558,6 +558,10 @@ const OLD_BITS: &[(Gfp, [u32; 2])] = &[
     (Gfp::ATOMIC, [0x80000, 0x80000]),
     (Gfp::ACCOUNT, [0x100000, 0x100000]),
     (Gfp::DIRECT_RECLAIM, [0x400000, 0x200000]),
-    (Gfp::WRITE, [0x800000, 0x800000]),
+    (Gfp::WRITE, [0x800000, 0x100]),
     (Gfp::KSWAPD_RECLAIM, [0x1000000, 0x400000]),
 ];
+
+#[cfg(test)]
+#[path = "gfp_tests.rs"]
+mod tests;

@@ -444,3 +444,7 @@ impl AtomicNodeMask {
         self.words.iter().map(|w| w.load(Relaxed).count_ones() as usize).sum()
     }
 }
+
+#[cfg(test)]
+#[path = "nodemask_tests.rs"]
+mod tests;

@@ -196,3 +196,7 @@ pub fn compute(machine: &Machine, policy: &Policy) -> Vec<ZoneComputed> {
     let cpus = OnlineCpus::of_machine(machine);
     compute_from_marks(policy, &machine.settings, &zones, &marks, &cpus)
 }
+
+#[cfg(test)]
+#[path = "pcp_sizes_tests.rs"]
+mod tests;

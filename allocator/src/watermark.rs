@@ -206,9 +206,9 @@ pub fn lowmem_reserve(
         return reserve;
     }
     let mut above = 0;
-    for highest in zone.index() + 1..NR_PROTECTION {
+    for (highest, reserve) in reserve.iter_mut().enumerate().skip(zone.index() + 1) {
         above += managed.get(highest).copied().unwrap_or(0);
-        reserve[highest] = above / ratio;
+        *reserve = above / ratio;
     }
     reserve
 }
@@ -531,3 +531,7 @@ fn zone_watermark_slow(
         zone_watermark_ok(rules, order, &zone, flags, has_block)
     }
 }
+
+#[cfg(test)]
+#[path = "watermark_tests.rs"]
+mod tests;

@@ -481,3 +481,7 @@ impl Distances {
         self.table[from.index() * self.nr_node_ids + to.index()]
     }
 }
+
+#[cfg(test)]
+#[path = "zonelist_tests.rs"]
+mod tests;

@@ -178,3 +178,6 @@ pub fn describe() -> Vec<AxisDescription> {
 pub fn presets() -> impl Iterator<Item = Policy> {
     Release::ALL.into_iter().map(Policy::preset)
 }
+
+#[cfg(test)]
+mod tests;

@@ -696,9 +696,9 @@ impl Release {
         if self >= V5_15 { OomDomain::Bind } else { OomDomain::BindAndInterleave }
     }
 
-    /// Does the later of two equally bad processes win?
+    /// Does the later of two equally bad processes win (5.3)?
     pub fn oom_tie_goes_to_later(self) -> bool {
-        self >= V5_10
+        self >= V5_4
     }
 
     /// What badness sums up.

@@ -35,6 +35,26 @@ pub enum SpecError {
         /// All presets.
         all: Vec<&'static str>,
     },
+    /// A release between presets, or outside them.
+    #[error("column {column}: no preset for `{word}`: the nearest {}", nearest_are(.older, .newer))]
+    Release {
+        /// Where it stands.
+        column: usize,
+        /// What stands there.
+        word: String,
+        /// The newest preset before it.
+        older: Option<&'static str>,
+        /// The oldest preset after it.
+        newer: Option<&'static str>,
+    },
+    /// An override stands first.
+    #[error("column {column}: `{word}` comes before any preset: write mainline,{word}")]
+    NoPreset {
+        /// Where it stands.
+        column: usize,
+        /// What stands there.
+        word: String,
+    },
     /// An override without `=`.
     #[error("column {column}: `{word}` is no override: write AXIS=VARIANT, such as exit=mm-users")]
     NoEquals {
@@ -79,6 +99,14 @@ pub enum SpecError {
     },
 }
 
+fn nearest_are(older: &Option<&'static str>, newer: &Option<&'static str>) -> String {
+    match (older, newer) {
+        (Some(older), Some(newer)) => format!("are {older} and {newer}"),
+        (Some(one), None) | (None, Some(one)) => format!("is {one}"),
+        (None, None) => "is mainline".to_owned(),
+    }
+}
+
 fn did_you_mean(nearest: &Option<&'static str>, all: &[&'static str]) -> String {
     match nearest {
         Some(word) => format!(": did you mean {word}?"),
@@ -97,10 +125,7 @@ impl Policy {
         }
         let mut words = words(spec);
         let (column, word) = words.next().unwrap_or((1, ""));
-        let release = Release::from_word(word).ok_or_else(|| {
-            let all: Vec<_> = Release::ALL.map(Release::word).to_vec();
-            SpecError::Preset { column, word: word.to_owned(), nearest: nearest(word, &all), all }
-        })?;
+        let release = Release::from_word(word).ok_or_else(|| no_preset(column, word.to_owned()))?;
         let mut policy = Self::preset(release);
         let mut seen = Vec::new();
         for (column, word) in words {
@@ -140,6 +165,36 @@ impl Policy {
             AxisName::Pcp => put::<PcpPolicy>(self, at, value),
         }
     }
+}
+
+/// What is wrong with a first word that is no preset.
+fn no_preset(column: usize, word: String) -> SpecError {
+    if word.contains('=') {
+        return SpecError::NoPreset { column, word };
+    }
+    let all: Vec<_> = Release::ALL.map(Release::word).to_vec();
+    let Some(version) = version(&word) else {
+        return SpecError::Preset { column, nearest: nearest(&word, &all), word, all };
+    };
+    // Presets by version; mainline has one too.
+    let of = |release: &Release| version_number(release.version());
+    let exact = Release::ALL.iter().find(|r| of(r) == Some(version)).map(|r| r.word());
+    if exact.is_some() {
+        return SpecError::Preset { column, word, nearest: exact, all };
+    }
+    let older = Release::ALL.iter().rev().find(|r| of(r) < Some(version)).map(|r| r.word());
+    let newer = Release::ALL.iter().find(|r| of(r) > Some(version)).map(|r| r.word());
+    SpecError::Release { column, word, older, newer }
+}
+
+/// The version that a word such as `v5.11` or `5.11` names.
+fn version(word: &str) -> Option<(u32, u32)> {
+    version_number(word.strip_prefix(['v', 'V']).unwrap_or(word))
+}
+
+fn version_number(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The words between commas with their columns, blanks around them left out.
