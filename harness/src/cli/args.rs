@@ -307,6 +307,10 @@ pub struct ListCommand {
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
+    /// What can be run, and each one's own options.
+    Workloads,
+    /// The race points that threads can be held at.
+    Points,
     /// The axes of a policy, the variants of each, and what is expected of them.
     Variants,
     /// The releases, with their variant on each axis.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use allocator::policy::{self, AxisDescription, AxisName, Expect, Policy, VariantInfo};
+use allocator::race::Point;
 
 use super::args::{ListCommand, Listed};
 use super::exit::{Exit, Stop, print};
@@ -16,7 +17,7 @@ const WIDTH: usize = 80;
 pub fn run(args: &ListCommand) -> Result<Exit, Stop> {
     let lists: &[Listed] = match &args.what {
         Some(what) => std::slice::from_ref(what),
-        None => &[Listed::Presets, Listed::Variants],
+        None => &[Listed::Workloads, Listed::Presets, Listed::Variants, Listed::Points],
     };
     let texts: Vec<String> = lists.iter().map(|l| list(*l)).collect();
     print(&texts.join("\n"))?;
@@ -25,9 +26,55 @@ pub fn run(args: &ListCommand) -> Result<Exit, Stop> {
 
 fn list(what: Listed) -> String {
     match what {
+        Listed::Workloads => workloads(),
+        Listed::Points => points(),
         Listed::Variants => variants(&policy::describe()),
         Listed::Presets => presets(),
     }
+}
+
+/// Each workload with what it does and the axes that it tells apart, its options under it.
+fn workloads() -> String {
+    let mut text = String::from(
+        "Nodes and Movable memory that a machine lacks are made, and the run says so.\n",
+    );
+    for workload in workloads::all() {
+        let info = workload.info();
+        let axes = if info.axes.is_empty() { "no axis".to_owned() } else { info.axes.join(" ") };
+        let nodes =
+            if info.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", info.nodes) };
+        let _ = writeln!(text, "\n{:<18}{axes}; {nodes}", info.name);
+        text += &wrapped(info.about, 2);
+        for option in info.options {
+            let default = match option.default {
+                "" => String::new(),
+                default => format!(" [default: {default}]"),
+            };
+            let head = format!("--{} {}", option.name, option.value);
+            let _ = writeln!(text, "  {}", head.trim_end());
+            text += &wrapped(&format!("{}{default}", option.help), 6);
+        }
+    }
+    text
+}
+
+/// The race points, in the order of the kernel's steps.
+fn points() -> String {
+    let mut text = String::from(
+        "Hold threads at a point: --amplify T3a_mems_written=0.01:1ms (probability, delay)\n\n",
+    );
+    for point in Point::ALL {
+        let mut story = point.story().to_owned();
+        for (kind, word) in
+            [('n', "nodes"), ('d', "N"), ('x', "pfn"), ('z', "zone"), ('b', "yes/no")]
+        {
+            for argument in 0..4 {
+                story = story.replace(&format!("{{{argument}{kind}}}"), word);
+            }
+        }
+        let _ = writeln!(text, "  {:<28}{story}", point.name());
+    }
+    text
 }
 
 /// Axis after axis, each variant with its releases, commit, what it does and what it shows.
@@ -118,6 +165,19 @@ mod tests {
         for preset in policy::presets() {
             assert!(presets.contains(&format!("\n{} ", preset.release.word())), "{presets}");
         }
+    }
+
+    #[test]
+    fn every_workload_and_point_is_listed() {
+        let text = list(Listed::Workloads);
+        for workload in workloads::all() {
+            assert!(text.contains(&format!("\n{} ", workload.info().name)), "{text}");
+        }
+        let text = list(Listed::Points);
+        for point in Point::ALL {
+            assert!(text.contains(&format!("\n  {} ", point.name())), "{}", point.name());
+        }
+        assert!(!text.contains('{'), "no template is left:\n{text}");
     }
 
     #[test]

@@ -69,9 +69,9 @@ pub fn place(
     }
     assign(machine, &layout, &allowed, spec.source == Source::Host);
     if machine.cpus.len() > allowed.len() {
+        let plural = if allowed.len() == 1 { "" } else { "s" };
         let (cpus, hosts) = (machine.cpus.len(), allowed.len());
-        let share = if hosts == 1 { "shares" } else { "share" };
-        notes.add(format!("{cpus} model CPUs {share} {hosts} host CPUs ({allowed})"));
+        notes.add(format!("{cpus} model CPUs share {hosts} host CPU{plural} ({allowed})"));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub fn scale(machine: &mut Machine, bytes: u64) -> Result<(), MachineInputError>
         return Err(MachineInputError::flag(
             FLAG,
             format!(
-                "{} MiB are too little for {nodes} nodes: the smallest needs 4 MiB",
+                "{} MiB is too little: the smallest node, of {nodes}, needs 4 MiB",
                 bytes >> 20
             ),
         ));
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn no_memory_for_a_node_is_refused() {
         let fails = |bytes| scale(&mut two_nodes(), bytes).unwrap_err().to_string();
-        assert!(fails(10 << 20).contains("10 MiB are too little for 2 nodes"));
+        assert!(fails(10 << 20).contains("10 MiB is too little"));
         assert!(fails(1 << 50).contains("more than 8 TiB"));
     }
 }
