@@ -1,5 +1,7 @@
 //! The model of the Linux page allocator.
 //!
+//! Under `cfg(loom)` only what loom reads is compiled, see `tests/loom.rs`.
+//!
 //! # The tour, in the order in which an allocation meets the parts
 //!
 //! A thread runs in a [`task::Cx`]: `current`, its CPU, its private counters. It asks
@@ -52,38 +54,65 @@
 //! are locks in which tasks of one model CPU can meet; interrupts run on the stack of the task that
 //! is on the CPU, at given points.
 
+#[cfg(not(loom))]
 pub mod buddy;
+#[cfg(not(loom))]
 pub mod clock;
+#[cfg(not(loom))]
 pub mod cpu;
+#[cfg(not(loom))]
 pub mod cpuset;
+#[cfg(not(loom))]
 pub mod drain;
-#[cfg(feature = "explore")]
+#[cfg(all(feature = "explore", not(loom)))]
 pub mod explore;
 pub mod frame;
 pub mod gfp;
+#[cfg(not(loom))]
 pub mod hotplug;
 pub mod ids;
+#[cfg(not(loom))]
 pub mod irq;
+#[cfg(not(loom))]
 pub mod kernel;
+#[cfg(not(loom))]
 pub mod machine;
+#[cfg(not(loom))]
 pub mod mempolicy;
+#[cfg(not(loom))]
 pub mod mm;
+#[cfg(not(loom))]
 pub mod nodemask;
+#[cfg(not(loom))]
 pub mod oom;
+#[cfg(not(loom))]
 pub mod oracle;
+#[cfg(not(loom))]
 pub mod page_alloc;
+#[cfg(not(loom))]
 pub mod pageblock;
 pub mod pcp;
+#[cfg(not(loom))]
 pub mod pcp_sizes;
 pub mod policy;
+#[cfg(not(loom))]
 pub mod race;
+#[cfg(not(loom))]
 pub mod reclaim;
+#[cfg(not(loom))]
 pub mod stop_machine;
 pub mod sync;
+#[cfg(not(loom))]
 pub mod task;
+#[cfg(not(loom))]
 pub mod timeline;
+#[cfg(not(loom))]
 pub mod watermark;
+#[cfg(not(loom))]
 pub mod zone;
+#[cfg(not(loom))]
 pub mod zone_setup;
+#[cfg(not(loom))]
 pub mod zonelist;
+#[cfg(not(loom))]
 pub mod zonelist_update;

@@ -378,7 +378,7 @@ impl PcpLists {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

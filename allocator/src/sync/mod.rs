@@ -20,38 +20,49 @@
 pub mod atomic;
 pub mod seqcount;
 
-#[cfg(feature = "explore")]
+#[cfg(all(feature = "explore", not(loom)))]
 #[path = "explored/mod.rs"]
 mod world;
-#[cfg(not(feature = "explore"))]
+#[cfg(loom)]
+#[path = "loomed.rs"]
+mod world;
+#[cfg(not(any(feature = "explore", loom)))]
 #[path = "real.rs"]
 mod world;
 
 pub use seqcount::SeqCount;
 /// Reference counts are no switch points, and the same in every world.
 pub use std::sync::{Arc, OnceLock, Weak};
-#[cfg(feature = "explore")]
+#[cfg(all(feature = "explore", not(loom)))]
 pub(crate) use world::engine;
-#[cfg(feature = "explore")]
+#[cfg(all(feature = "explore", not(loom)))]
 pub use world::{At, Choice};
+#[cfg(not(loom))]
 pub use world::{
     Condvar, JoinHandle, RawMutex, RawRwLock, Stamp, monotonic_ns, relax, spawn, stamp,
     switch_point, touched, yield_now,
 };
+#[cfg(loom)]
+pub use world::{Mutex, MutexGuard, relax, touched};
 
 /// A mutual exclusion lock, for what the kernel guards by a mutex or by a spinlock.
 ///
 /// Here both sleep when they have to wait: a holder can be descheduled by the host, and a real
 /// spin would burn the time slice that it needs.
+#[cfg(not(loom))]
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 /// Guard of a [`Mutex`].
+#[cfg(not(loom))]
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 /// A reader-writer lock whose waiting writer stops new readers, `try_read` included, as the
 /// kernel's rw_semaphore does (KERNEL-FACTS J.6). Used for mmap_lock.
+#[cfg(not(loom))]
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
 /// Guard of a read-locked [`RwLock`].
+#[cfg(not(loom))]
 pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
 /// Guard of a write-locked [`RwLock`].
+#[cfg(not(loom))]
 pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
 
 /// What a spinning task waits for: the address of the word that has to change.

@@ -1,0 +1,209 @@
+//! Every order that the memory model allows, for the few places where it decides: the sequence
+//! counter, the pcp section with count and high, the frame's state word.
+//!
+//! Runs with `RUSTFLAGS="--cfg loom" cargo test --test loom --target-dir target/loom`
+//! (`scripts/test loom`); empty otherwise.
+#![cfg(loom)]
+
+use std::sync::atomic::{AtomicU32 as Tally, Ordering::Relaxed as Outside};
+
+use allocator::frame::{FrameKind, FrameState, FrameTable};
+use allocator::gfp::MigrateType;
+use allocator::ids::Pfn;
+use allocator::pcp::{Pcp, PcpRules};
+use allocator::sync::SeqCount;
+use allocator::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+/// Two words that only count as one: what a sequence counter guards.
+struct Pair {
+    first: AtomicU32,
+    second: AtomicU32,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { first: AtomicU32::new(0), second: AtomicU32::new(0) }
+    }
+
+    fn write(&self, value: u32) {
+        self.first.store(value, Ordering::Relaxed);
+        self.second.store(value, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> (u32, u32) {
+        (self.first.load(Ordering::Relaxed), self.second.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn a_reader_with_a_good_cookie_has_seen_one_state() {
+    loom::model(|| {
+        let shared = Arc::new((SeqCount::new(), Pair::new()));
+        let writer = Arc::clone(&shared);
+        let writes = thread::spawn(move || {
+            for value in 1..=2 {
+                writer.0.write_begin();
+                writer.1.write(value);
+                writer.0.write_end();
+            }
+        });
+        let cookie = shared.0.read_begin(|_| true);
+        let (first, second) = shared.1.read();
+        if !shared.0.read_retry(cookie) {
+            assert_eq!(first, second, "torn, and the cookie did not notice");
+            assert_eq!(cookie, 2 * first, "the data of another round");
+        }
+        writes.join().unwrap();
+        assert_eq!((shared.0.raw(), shared.1.read()), (4, (2, 2)));
+    });
+}
+
+/// The protocol without the reader's fence or the writer's: loom has to notice.
+fn broken(reader_fence: bool, writer_fence: bool) {
+    loom::model(move || {
+        let shared = Arc::new((AtomicU32::new(0), Pair::new()));
+        let writer = Arc::clone(&shared);
+        let writes = thread::spawn(move || {
+            writer.0.store(1, Ordering::Relaxed);
+            if writer_fence {
+                fence(Ordering::Release);
+            }
+            writer.1.write(1);
+            writer.0.store(2, Ordering::Release);
+        });
+        let cookie = shared.0.load(Ordering::Acquire);
+        let (first, second) = shared.1.read();
+        if reader_fence {
+            fence(Ordering::Acquire);
+        }
+        if cookie & 1 == 0 && shared.0.load(Ordering::Relaxed) == cookie {
+            assert_eq!(first, second, "torn, and the cookie did not notice");
+        }
+        writes.join().unwrap();
+    });
+}
+
+#[test]
+fn both_fences_make_the_protocol_hold() {
+    broken(true, true);
+}
+
+#[test]
+#[should_panic = "torn"]
+fn without_the_readers_fence_a_torn_read_passes() {
+    broken(false, true);
+}
+
+#[test]
+#[should_panic = "torn"]
+fn without_the_writers_fence_a_torn_read_passes() {
+    broken(true, false);
+}
+
+/// Sections by order 0 lists and a fixed high, as v5.12 has them.
+const RULES: PcpRules = PcpRules {
+    multi_order: false,
+    thp_lists: 0,
+    trylock: false,
+    auto_tune: false,
+    free_high: false,
+    bulk_under_lock: false,
+    always_rereads: false,
+    miss_tries_buddy: false,
+    ordered_update: false,
+};
+
+struct Cpu {
+    pcp: Pcp,
+    frames: FrameTable,
+}
+
+impl Cpu {
+    fn new() -> Self {
+        let cpu = Self { pcp: Pcp::new(), frames: FrameTable::new(2).unwrap() };
+        cpu.pcp.update(&RULES, 8, 8, 4);
+        cpu
+    }
+
+    /// P2 to P5: a free puts its page on the list, then compares count with high.
+    fn free(&self) {
+        let section = self.pcp.enter();
+        section.list(0).push_head(&self.frames, Pfn(1));
+        self.pcp.add_count(1);
+        let high = self.pcp.high_for_free(&section, &RULES, false, false, false);
+        if self.pcp.count() >= high {
+            assert_eq!(section.list(0).pop_head(&self.frames), Some(Pfn(1)));
+            self.pcp.add_count(-1);
+        }
+    }
+
+    /// D3: drains unless the count reads 0.
+    fn drain(&self, force: bool) {
+        if force || self.pcp.count() != 0 {
+            let section = self.pcp.enter();
+            while section.list(0).pop_head(&self.frames).is_some() {
+                self.pcp.add_count(-1);
+            }
+        }
+    }
+}
+
+/// How often a page stays on the list of a disabled pcp after the drain.
+fn strays(force: bool) -> u32 {
+    let strays = std::sync::Arc::new(Tally::new(0));
+    let counted = std::sync::Arc::clone(&strays);
+    loom::model(move || {
+        let cpu = Arc::new(Cpu::new());
+        let freer = Arc::clone(&cpu);
+        let frees = thread::spawn(move || freer.free());
+        // D2, D3.
+        cpu.pcp.update(&RULES, 0, 0, 1);
+        cpu.drain(force);
+        frees.join().unwrap();
+        let left = u32::from(!cpu.pcp.enter().list(0).is_empty());
+        assert_eq!(cpu.pcp.count(), left, "count and list disagree");
+        counted.fetch_add(left, Outside);
+    });
+    strays.load(Outside)
+}
+
+/// KERNEL-FACTS J5-c: the store of count and the load of high pass each other in the store buffers
+/// against the store of high and the load of count. In no order of whole steps does it happen.
+#[test]
+fn an_unforced_drain_misses_a_page_and_a_forced_one_never() {
+    assert!(strays(false) > 0, "J5-c does not show");
+    assert_eq!(strays(true), 0);
+}
+
+/// A reference taken by a scanner (get_page_unless_zero) against the owner's last put: exactly one
+/// of them frees, after all that was done to the page by either.
+#[test]
+fn exactly_one_put_frees_and_sees_what_the_other_did() {
+    loom::model(|| {
+        let shared = Arc::new((FrameTable::new(1).unwrap(), UnsafeCell::new(0), AtomicU32::new(0)));
+        shared.0.get(Pfn(0)).set_state(FrameState::allocated(0));
+        let put = |shared: &(FrameTable, UnsafeCell<u32>, AtomicU32)| {
+            if shared.0.get(Pfn(0)).put_testzero() {
+                // SAFETY: who freed the page is alone with it; loom checks.
+                shared.1.with_mut(|page| unsafe { *page += 1 });
+                shared.2.fetch_add(1, Ordering::Relaxed);
+                shared.0.get(Pfn(0)).set_state(FrameState::free(0, MigrateType::Movable));
+            }
+        };
+        let scanner = Arc::clone(&shared);
+        let scans = thread::spawn(move || {
+            if scanner.0.get(Pfn(0)).get_unless_zero() {
+                // SAFETY: only read while the reference is held; loom checks.
+                scanner.1.with(|page| assert_eq!(unsafe { *page }, 0, "freed under a reference"));
+                put(&scanner);
+            }
+        });
+        put(&shared);
+        scans.join().unwrap();
+        assert_eq!(shared.2.load(Ordering::Relaxed), 1);
+        assert_eq!(shared.0.get(Pfn(0)).state().kind(), FrameKind::Buddy);
+    });
+}
