@@ -29,6 +29,11 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
     }
+
+    /// Is it held just now?
+    pub fn is_locked(&self) -> bool {
+        self.0.try_lock().is_err()
+    }
 }
 
 /// One round of a spin: somebody else runs first.
