@@ -1,6 +1,6 @@
 //! What the host is and how busy it is, read from /proc and /sys.
 //!
-//! What: [`read`] fills the record's `host`; [`notes`] says what may spoil figures;
+//! What: [`fn@read`] fills the record's `host`; [`notes`] says what may spoil figures;
 //! [`fingerprint`] and [`differences`] say whether two hosts' figures may be compared.
 //! Why: a figure without its machine is worth nothing, and two figures of unlike machines must
 //! not be compared unnoticed.
