@@ -243,7 +243,7 @@ pub fn count(cell: &Cell<u64>, n: u64) {
 }
 
 /// What may be measured from inside the allocator; the harness brings it, none by default.
-pub trait Observer {
+pub trait Observer: Send {
     /// A request was served on the fast path, from `start` (a [`sync::stamp`]) to now.
     fn alloc_fast(&self, start: u64);
     /// A request ended that had entered the slow path.

@@ -12,6 +12,7 @@
 
 pub mod options;
 pub mod page_alloc;
+pub mod worlds;
 
 use std::fmt;
 

@@ -1,0 +1,126 @@
+//! The smallest worlds in which each race of KERNEL-FACTS J can show itself.
+//!
+//! **What.** A [`World`] boots a machine of a few thousand frames, starts the two or three tasks
+//! that the race needs, waits for them, and says what the oracle found. The explorer runs it under
+//! every schedule; on real threads it is one try.
+//!
+//! **Why apart from the workloads.** A workload is load: many tasks, for long. An exhaustive search
+//! wants the opposite. Both use the same mechanisms and the same oracle.
+//!
+//! **Smaller than life**: MAX_RECLAIM_RETRIES is [`RETRIES`] instead of 16, batches are a few pages.
+
+pub mod cpuset;
+pub mod matrix;
+
+use allocator::ids::CpuId;
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::Machine;
+use allocator::oracle::{Finding, FindingKind};
+use allocator::policy::{Family, Policy};
+use allocator::sync::{self, Arc, JoinHandle};
+use allocator::task::Cx;
+
+/// Passes of S17 without progress before a request goes on to the OOM killer.
+pub const RETRIES: u32 = 2;
+
+/// A world for one family of interleavings.
+#[derive(Clone, Copy, Debug)]
+pub struct World {
+    /// The family that it can show.
+    pub family: Family,
+    /// What happens in it, in one line.
+    pub about: &'static str,
+    /// The kinds of findings that show the family.
+    pub shows: &'static [FindingKind],
+    /// Context switches that KERNEL-FACTS J.7 counts for it: no fewer preemptions are needed.
+    pub switches: u32,
+    /// Runs it once.
+    pub run: fn(Policy) -> Outcome,
+}
+
+/// What one run of a world came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The model at the end, with nobody running in it.
+    pub kernel: Arc<Kernel>,
+}
+
+impl Outcome {
+    /// Everything that the oracle kept, and what the recount says.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.kernel.findings.take();
+        let census = self.kernel.census();
+        if !census.violations.is_empty() {
+            findings.push(Finding {
+                kind: FindingKind::Conservation,
+                at: self.kernel.clock.now(),
+                pid: 0,
+                title: "frames unaccounted for".to_owned(),
+                report: census.violations,
+                timeline: Vec::new(),
+                scaled: false,
+            });
+        }
+        findings
+    }
+}
+
+/// All worlds, in the order of the families.
+pub fn all() -> impl Iterator<Item = &'static World> {
+    cpuset::WORLDS.iter()
+}
+
+/// The world of a family.
+pub fn find(family: Family) -> Option<&'static World> {
+    all().find(|w| w.family == family)
+}
+
+/// A machine of `nodes` equal nodes with one CPU each and four pageblocks, at low frame numbers.
+fn small_machine(nodes: u16) -> Machine {
+    let mut machine = Machine::uniform(nodes, 1, 2048);
+    let base = machine.nodes[0].zones[0].start_pfn - 2048;
+    for node in &mut machine.nodes {
+        for zone in &mut node.zones {
+            zone.start_pfn -= base;
+        }
+    }
+    machine
+}
+
+/// Settings of a small world.
+fn small_config() -> KernelConfig {
+    KernelConfig {
+        max_reclaim_retries: RETRIES,
+        kswapd: false,
+        gather_pages: 8,
+        ..KernelConfig::default()
+    }
+}
+
+fn boot(machine: Machine, policy: Policy, config: KernelConfig) -> Arc<Kernel> {
+    Kernel::boot(machine, policy, config).expect("a small world is a valid machine")
+}
+
+/// Starts a task of the world.
+fn start(
+    kernel: &Arc<Kernel>,
+    name: &str,
+    cx: Cx,
+    body: impl FnOnce(&Arc<Kernel>, &Cx) + Send + 'static,
+) -> JoinHandle<()> {
+    let kernel = Arc::clone(kernel);
+    sync::spawn(name, move || body(&kernel, &cx))
+}
+
+/// Waits for all tasks of a world.
+fn join(handles: Vec<JoinHandle<()>>) {
+    for handle in handles {
+        // A task that panicked is a finding of the explorer's; on real threads it is ours.
+        handle.join().expect("a task of the world panicked");
+    }
+}
+
+/// A kernel thread on CPU 0 that belongs to no cpuset.
+fn writer(kernel: &Kernel) -> Cx {
+    kernel.kernel_thread("writer", CpuId(0))
+}
