@@ -53,18 +53,32 @@ pub fn batch(release: Release, managed: u64) -> u32 {
     batch.max(1) as u32
 }
 
-/// A zone's list sizes. `node_cpus` and `online_cpus` count CPUs of its node and of the machine.
-pub fn pcp_sizes(
-    release: Release,
-    pcp: PcpPolicy,
-    settings: &Settings,
-    managed: u64,
-    low: u64,
-    node_cpus: u32,
-    online_cpus: u32,
-) -> PcpSizes {
-    let batch = batch(release, managed);
-    let fraction = u64::from(settings.percpu_pagelist_high_fraction);
+/// What a zone's list sizes are computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct PcpInputs {
+    /// The release, for batch.
+    pub release: Release,
+    /// The axis, for high.
+    pub pcp: PcpPolicy,
+    /// vm.percpu_pagelist_high_fraction; 0: by itself.
+    pub fraction: u32,
+    /// A batch to use instead of the formula's (small worlds).
+    pub batch: Option<u32>,
+    /// Managed pages.
+    pub managed: u64,
+    /// Its low mark.
+    pub low: u64,
+    /// CPUs of its node.
+    pub node_cpus: u32,
+    /// CPUs of the machine.
+    pub online_cpus: u32,
+}
+
+/// A zone's list sizes.
+pub fn pcp_sizes(inputs: &PcpInputs) -> PcpSizes {
+    let &PcpInputs { release, pcp, managed, low, node_cpus, online_cpus, .. } = inputs;
+    let batch = inputs.batch.unwrap_or_else(|| batch(release, managed));
+    let fraction = u64::from(inputs.fraction);
     let cpus = u64::from(if node_cpus == 0 { online_cpus } else { node_cpus }.max(1));
     let share = |pages: u64| (pages / cpus).max(4 * u64::from(batch)) as u32;
     let from_low_or_fraction = || share(managed.checked_div(fraction).unwrap_or(low));
@@ -150,12 +164,14 @@ impl OnlineCpus {
 }
 
 /// All that follows from marks that are set: protections, thresholds and pcp sizes, by zone.
+/// `batch`: instead of the formula's.
 pub fn compute_from_marks(
     policy: &Policy,
     settings: &Settings,
     zones: &[ZoneSizes],
     marks: &[Marks],
     cpus: &OnlineCpus,
+    batch: Option<u32>,
 ) -> Vec<ZoneComputed> {
     let release = policy.release;
     zones
@@ -179,9 +195,16 @@ pub fn compute_from_marks(
                 pcp: if sizes.present == 0 {
                     PcpSizes::DISABLED
                 } else {
-                    let node_cpus = cpus.of_node(sizes.node);
-                    let (managed, low) = (sizes.managed, marks.low);
-                    pcp_sizes(release, policy.pcp, settings, managed, low, node_cpus, cpus.all())
+                    pcp_sizes(&PcpInputs {
+                        release,
+                        pcp: policy.pcp,
+                        fraction: settings.percpu_pagelist_high_fraction,
+                        batch,
+                        managed: sizes.managed,
+                        low: marks.low,
+                        node_cpus: cpus.of_node(sizes.node),
+                        online_cpus: cpus.all(),
+                    })
                 },
             }
         })
@@ -194,7 +217,7 @@ pub fn compute(machine: &Machine, policy: &Policy) -> Vec<ZoneComputed> {
     let passes = boot_wmarks(policy.release, &machine.settings, &zones);
     let marks = passes.last().map_or(Vec::new(), |pass| pass.marks.clone());
     let cpus = OnlineCpus::of_machine(machine);
-    compute_from_marks(policy, &machine.settings, &zones, &marks, &cpus)
+    compute_from_marks(policy, &machine.settings, &zones, &marks, &cpus, None)
 }
 
 #[cfg(test)]

@@ -2,8 +2,16 @@ use super::*;
 
 fn sizes(spec: &str, fraction: u32, managed: u64, low: u64, cpus: (u32, u32)) -> [u32; 3] {
     let policy = Policy::parse(spec).unwrap();
-    let settings = Settings { percpu_pagelist_high_fraction: fraction, ..Settings::default() };
-    let s = pcp_sizes(policy.release, policy.pcp, &settings, managed, low, cpus.0, cpus.1);
+    let s = pcp_sizes(&PcpInputs {
+        release: policy.release,
+        pcp: policy.pcp,
+        fraction,
+        batch: None,
+        managed,
+        low,
+        node_cpus: cpus.0,
+        online_cpus: cpus.1,
+    });
     [s.batch, s.high_min, s.high_max]
 }
 

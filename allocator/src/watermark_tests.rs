@@ -106,7 +106,7 @@ fn check_hotplug(machine: &str, cpus: &Machine) {
         let what = format!("{machine}, {}", step.name);
         assert_eq!(last.min_free_kbytes, step.min_free_kbytes, "{what}");
         let cpus = OnlineCpus::of_machine(cpus);
-        let computed = compute_from_marks(&policy, &settings, &sizes, &last.marks, &cpus);
+        let computed = compute_from_marks(&policy, &settings, &sizes, &last.marks, &cpus, None);
         for (zone, dumped) in computed.iter().zip(&step.zones) {
             let what = format!("{what}: node {} {}", zone.sizes.node, zone.sizes.idx);
             assert_eq!([zone.marks.min, zone.marks.low, zone.marks.high], dumped.marks, "{what}");

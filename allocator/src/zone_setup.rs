@@ -174,7 +174,8 @@ impl Kernel {
 
     fn computed(&self, sizes: &[ZoneSizes], pass: &WmarkPass) -> Vec<ZoneComputed> {
         let cpus = OnlineCpus::of_machine(&self.machine);
-        compute_from_marks(&self.policy, &self.machine.settings, sizes, &pass.marks, &cpus)
+        let (settings, batch) = (&self.machine.settings, self.config.pcp_batch);
+        compute_from_marks(&self.policy, settings, sizes, &pass.marks, &cpus, batch)
     }
 
     /// Sets every zone's pcp sizes from its marks, under pcp_batch_high_lock.
