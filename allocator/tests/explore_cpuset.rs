@@ -1,0 +1,149 @@
+//! The cpuset races (KERNEL-FACTS J.1) in the model itself, on the smallest worlds, every schedule
+//! within the bound: each variant of the axes `cpuset` and `rebind` shows what it is expected to
+//! show, and excludes the rest.
+#![cfg(feature = "explore")]
+extern crate allocator_explore as allocator;
+
+use std::ops::ControlFlow;
+
+use allocator::cpuset::Cpuset;
+use allocator::explore::{self, Config, Report, Scheduler};
+use allocator::gfp::Gfp;
+use allocator::ids::CpuId;
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::Machine;
+use allocator::mempolicy::{Mempolicy, Mode, PolicySpec};
+use allocator::mm::{Mm, Vma};
+use allocator::nodemask::NodeMask;
+use allocator::policy::{Axis, CpusetPolicy, Expect, Family, Policy, RebindPolicy, presets};
+use allocator::race::Point;
+use allocator::sync::{self, Arc};
+use allocator::task::{Cx, Task};
+
+fn mask(list: &str) -> NodeMask {
+    NodeMask::parse(list).unwrap()
+}
+
+/// Where the policy of the request stands.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Of {
+    Vma,
+    Task,
+}
+
+/// One request of a task on node 0 that is bound to `from`, in a cpuset of `from`, and one write of
+/// `to`. Both nodes are nearly empty.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    policy: Policy,
+    of: Of,
+    from: &'static str,
+    to: &'static str,
+}
+
+fn task(k: &Kernel, comm: &str, cs: &Arc<Cpuset>, mm: Option<Arc<Mm>>) -> Arc<Task> {
+    let process = k.new_process(comm, 0);
+    let mems = cs.effective_mems();
+    let task = Task::new(process.tgid, &process, cs, &mems, k.nr_node_ids(), mm, CpuId(0), 0);
+    k.add_task(&task);
+    task
+}
+
+impl World {
+    fn run(self) {
+        let config =
+            KernelConfig { kswapd: false, max_reclaim_retries: 1, ..KernelConfig::default() };
+        let k = Kernel::boot(Machine::uniform(2, 1, 1024), self.policy, config).unwrap();
+        let top = Arc::clone(&k.cpusets.top);
+        let writer = task(&k, "writer", &top, None);
+        let cs = k.cpusets.create(&top, "a").unwrap();
+        k.cpuset_write_mems(&Cx::new(Arc::clone(&writer), 1), &cs, &mask(self.from)).unwrap();
+        let mm = Mm::new(1);
+        let faulting = task(&k, "faulting", &cs, Some(Arc::clone(&mm)));
+        let bind = PolicySpec::new(Mode::Bind, mask(self.from));
+        {
+            let cx = Cx::new(Arc::clone(&faulting), 2);
+            match self.of {
+                Of::Vma => {
+                    let policy = k.mpol_new(&cx, &bind).unwrap();
+                    mm.mmap_lock.write().push(Vma { policy });
+                }
+                Of::Task => k.set_mempolicy(&cx, &bind).unwrap(),
+            }
+        }
+        let requester = {
+            let (k, task) = (Arc::clone(&k), Arc::clone(&faulting));
+            sync::spawn("A", move || fault(&k, &task, &mm))
+        };
+        let updater = {
+            let (k, task, cs) = (Arc::clone(&k), writer, cs);
+            sync::spawn("U", move || {
+                k.cpuset_write_mems(&Cx::new(task, 4), &cs, &mask(self.to)).unwrap();
+            })
+        };
+        requester.join().unwrap();
+        updater.join().unwrap();
+        assert_eq!(faulting.mems_allowed.load(), mask(self.to));
+    }
+}
+
+/// A1 to A9, as far as they matter: a page under mmap_lock.
+fn fault(k: &Kernel, task: &Arc<Task>, mm: &Mm) {
+    let cx = Cx::new(Arc::clone(task), 3);
+    let vmas = mm.mmap_lock.read();
+    let policy: Option<Arc<Mempolicy>> = vmas.iter().find_map(|vma| vma.policy.clone());
+    let page = k.alloc_pages_vma(&cx, Gfp::HIGHUSER_MOVABLE, 0, policy.as_deref(), 0);
+    let events = task.events.events();
+    // Both nodes have free pages all the time: whoever comes here would kill for nothing.
+    if events.iter().any(|e| e.point == Point::O2LastTry) {
+        explore::outcome("on to the OOM killer");
+        explore::report("premature_oom", "on to the OOM killer, both nodes are free".to_owned());
+    }
+    if let Some(page) = page {
+        k.free_pages(&cx, page, 0);
+    }
+}
+
+fn search(world: World, preemptions: u32) -> Report {
+    let config = Config { scheduler: Scheduler::Bounded { preemptions }, ..Config::default() };
+    explore::run(&config, |_| ControlFlow::Continue(()), move || world.run())
+}
+
+/// The search must be exhaustive and find what the policy is expected to show, and nothing else.
+fn assert_as_expected(world: World, family: Family, preemptions: u32) {
+    let World { policy, .. } = world;
+    let report = search(world, preemptions);
+    assert!(report.complete, "{policy}: {:?}", report.gaps);
+    let shows = policy.expects(family) == Some(Expect::Shows);
+    let finds: Vec<_> = report.finds.iter().map(|f| (f.kind, f.preemptions)).collect();
+    // One preemption: of A by U. U is switched away from where it waits for mmap_lock, or ends.
+    let expected = if shows { vec![("premature_oom", 1)] } else { vec![] };
+    assert_eq!(finds, expected, "{policy}");
+    assert_eq!(shows, report.outcomes.get("on to the OOM killer").is_some());
+}
+
+/// Each variant of `cpuset` with each of `rebind`, and each preset.
+fn policies() -> impl Iterator<Item = Policy> {
+    let combined = CpusetPolicy::ALL.iter().flat_map(|&cpuset| {
+        let with = move |&rebind| Policy { cpuset, rebind, ..Policy::mainline() };
+        RebindPolicy::ALL.iter().map(with)
+    });
+    combined.filter(|p| p.cpuset != CpusetPolicy::Swap).chain(presets())
+}
+
+#[test]
+fn j1a_with_a_vma_policy_shows_until_the_intersection_is_looked_at() {
+    for policy in policies() {
+        let world = World { policy, of: Of::Vma, from: "0", to: "1" };
+        assert_as_expected(world, Family::J1aVma, 2);
+    }
+}
+
+#[test]
+fn j1a_with_a_task_policy_shows_only_where_nothing_is_rechecked() {
+    for policy in policies() {
+        // From the far node to the near one: the preferred zoneref stays at the far one.
+        let world = World { policy, of: Of::Task, from: "1", to: "0" };
+        assert_as_expected(world, Family::J1aTask, 2);
+    }
+}
