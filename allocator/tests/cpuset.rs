@@ -3,7 +3,7 @@
 
 use allocator::cpuset::{Cpuset, CpusetError, CpusetFlag};
 use allocator::gfp::Gfp;
-use allocator::ids::{CpuId, NodeId, Pfn};
+use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, ModeFlags, PolicySpec};
@@ -510,5 +510,26 @@ fn old_wrappers_look_at_their_cookie_only_after_a_failure() {
         for page in held {
             w.k.free_pages(&w.cx, page, 0);
         }
+    }
+}
+
+#[test]
+fn a_cpuset_of_movable_memory_fails_lower_requests_at_once_since_5_16() {
+    for (release, at_once) in [(Release::V5_15, false), (Release::V5_17, true)] {
+        let mut machine = Machine::uniform(2, 1, 4096);
+        machine.nodes[1].zones[0].idx = ZoneIdx::Movable;
+        let config = KernelConfig { kswapd: false, ..KernelConfig::default() };
+        let k = Kernel::boot(machine, Policy::preset(release), config).unwrap();
+        let top = Arc::clone(&k.cpusets.top);
+        let writer = context(&k, "writer", &top, None);
+        let cs = k.cpusets.create(&top, "movable").unwrap();
+        k.cpuset_write_mems(&writer, &cs, &mask("1")).unwrap();
+        assert_eq!(k.cpusets_insane_config(), at_once);
+        let cx = context(&k, "task", &cs, None);
+        let movable = k.alloc_pages_current(&cx, Gfp::HIGHUSER_MOVABLE, 0).unwrap();
+        k.free_pages(&cx, movable, 0);
+        assert_eq!(k.alloc_pages_current(&cx, Gfp::USER | Gfp::NORETRY, 0), None);
+        let retried = cx.task.events.events().iter().any(|e| e.point == Point::S7Retry);
+        assert_eq!(retried, !at_once, "{release}");
     }
 }

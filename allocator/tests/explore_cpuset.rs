@@ -119,7 +119,7 @@ fn assert_as_expected(world: World, family: Family, preemptions: u32) {
     // One preemption: of A by U. U is switched away from where it waits for mmap_lock, or ends.
     let expected = if shows { vec![("premature_oom", 1)] } else { vec![] };
     assert_eq!(finds, expected, "{policy}");
-    assert_eq!(shows, report.outcomes.get("on to the OOM killer").is_some());
+    assert_eq!(shows, report.outcomes.contains_key("on to the OOM killer"));
 }
 
 /// Each variant of `cpuset` with each of `rebind`, and each preset.

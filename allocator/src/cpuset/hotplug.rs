@@ -79,6 +79,7 @@ impl Kernel {
             cs.effective_mems.store(&new);
         }
         if !new.is_empty() {
+            self.check_insane_mems_config(&new);
             if updated {
                 self.update_tasks_nodemask(cx, cs);
             }

@@ -220,6 +220,8 @@ struct Keys {
     pre_enabled: AtomicBool,
     /// cpusets_enabled_key.
     enabled: AtomicBool,
+    /// cpusets_insane_config_key: some cpuset was given nodes with Movable memory only.
+    insane: AtomicBool,
 }
 
 /// All cpusets.

@@ -68,6 +68,7 @@ impl Kernel {
         // W4
         let exclusive = cs.has(CpusetFlag::MemExclusive);
         self.validate_change(&Trial { cs, mems: *mems, exclusive })?;
+        self.check_insane_mems_config(mems);
         // W5
         {
             let _callback = self.cpusets.callback_lock.lock();
@@ -135,6 +136,21 @@ impl Kernel {
             return Err(CpusetError::NoNodes(name()));
         }
         Ok(())
+    }
+
+    /// Remembers for good that some cpuset has only nodes whose memory is all Movable, where
+    /// requests for lower zones can't be served (5.16).
+    pub(super) fn check_insane_mems_config(&self, mems: &NodeMask) {
+        let movable_only = !mems.is_empty() && !self.have_memory_below_movable(mems);
+        if self.policy.release.has_insane_cpuset_test() && movable_only {
+            self.cpusets.keys.insane.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Was ever a cpuset given Movable memory only (`cpusets_insane_config`)?
+    #[inline]
+    pub fn cpusets_insane_config(&self) -> bool {
+        self.cpusets.keys.insane.load(Ordering::Relaxed)
     }
 
     /// Sets or clears a flag file of a v1 cpuset.

@@ -200,7 +200,7 @@ impl Kernel {
     }
 
     /// Has one of the nodes memory that isn't Movable (N_HIGH_MEMORY)?
-    fn have_memory_below_movable(&self, nodes: &NodeMask) -> bool {
+    pub(crate) fn have_memory_below_movable(&self, nodes: &NodeMask) -> bool {
         nodes.iter().any(|node| {
             [ZoneIdx::Dma, ZoneIdx::Dma32, ZoneIdx::Normal]
                 .into_iter()

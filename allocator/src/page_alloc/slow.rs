@@ -111,19 +111,25 @@ impl Kernel {
         let Request { gfp, order, .. } = *req;
         // S2
         let mut flags = self.gfp_to_alloc_flags(cx, gfp, order);
-        // S3: fresh position for the caller's nodemask (not up to 4.9).
+        // S3: fresh position (not up to 4.9) for the zonelist and nodemask as they are: what C1 or
+        // S10 dropped stays dropped.
         if self.policy.cpuset != CpusetPolicy::NoRecheck {
-            ac.nodemask.set(req.nodemask);
-            ac.zonelist.set(self.node_zonelist(req.preferred_nid, gfp));
             ac.preferred_zoneref.set(self.first_zones_zonelist::<true>(
                 cx,
                 ac.zonelist.get(),
                 ac.highest_zoneidx,
-                req.nodemask,
+                ac.nodemask.get(),
             ));
         }
         self.preferred_event(cx, Point::S3Preferred, ac);
         if ac.preferred_zone().is_none() && self.policy.cpuset != CpusetPolicy::NoRecheck {
+            return Outcome::NoPage;
+        }
+        // S3b
+        if self.cpusets_insane_config()
+            && gfp.contains(Gfp::HARDWALL)
+            && self.has_no_zone_in_mems(cx, ac)
+        {
             return Outcome::NoPage;
         }
         // S4
@@ -245,6 +251,14 @@ impl Kernel {
             state.no_progress_loops = 0;
             self.point(cx, Point::S19dProgress);
         }
+    }
+
+    /// Has the zonelist no zone for the request on a node of current's mems (S3b)?
+    fn has_no_zone_in_mems(&self, cx: &Cx, ac: &AllocContext<'_>) -> bool {
+        let zonelist = ac.zonelist.get();
+        let mems = Nodemask::Live(&cx.task.mems_allowed);
+        let first = self.first_zones_zonelist::<true>(cx, zonelist, ac.highest_zoneidx, mems);
+        zonelist.zone(first).is_none()
     }
 
     fn preferred_event(&self, cx: &Cx, point: Point, ac: &AllocContext<'_>) {

@@ -37,7 +37,7 @@ pub use spec::SpecError;
 pub use zonelist::ZonelistPolicy;
 
 /// Axes whose mechanism acts on the choice. On the others the model behaves as `mainline`.
-pub const BUILT_AXES: &[AxisName] = &[];
+pub const BUILT_AXES: &[AxisName] = &[AxisName::Cpuset, AxisName::Rebind];
 
 /// How the model behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,13 +123,19 @@ impl Policy {
             .map(|(_, expect)| *expect)
     }
 
+    /// Is the variant chosen on a built axis still missing?
+    fn is_unbuilt_variant(&self, axis: AxisName) -> bool {
+        axis == AxisName::Cpuset && self.cpuset == CpusetPolicy::Swap
+    }
+
     /// Axes on which it differs from `mainline` although they aren't built yet: there the model
     /// behaves as mainline.
     pub fn unbuilt(&self) -> Vec<AxisName> {
         let mainline = Self::mainline();
         AxisName::ALL
             .into_iter()
-            .filter(|a| !BUILT_AXES.contains(a) && self.word(*a) != mainline.word(*a))
+            .filter(|a| self.word(*a) != mainline.word(*a))
+            .filter(|a| !BUILT_AXES.contains(a) || self.is_unbuilt_variant(*a))
             .collect()
     }
 }
