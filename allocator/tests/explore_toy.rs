@@ -170,7 +170,7 @@ fn the_number_of_schedules_stays_what_it_was() {
         report.bounds.iter().map(|bound| bound.schedules).collect()
     };
     assert_eq!(counts(1), [2, 12, 60, 239]);
-    assert_eq!(counts(2), [6, 142, 1_774, 16_662]);
+    assert_eq!(counts(2), [6, 126, 1_520, 15_638]);
 }
 
 #[test]

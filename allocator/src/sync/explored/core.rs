@@ -29,6 +29,8 @@ pub(crate) struct TearDown;
 pub(crate) enum On {
     /// A lock, by its address.
     Lock(usize),
+    /// The readers inside a lock, by the lock's address.
+    Readers(usize),
     /// A notification of a condition variable, by its address.
     Condvar(usize),
     /// The end of a task.
@@ -60,6 +62,8 @@ struct Task {
     label: u16,
     /// Its last wait ended by the clock.
     timed_out: bool,
+    /// It was woken to try this lock again, and has not run since.
+    retries: Option<usize>,
     /// Its stack is being unwound. (`std::thread::panicking` speaks of the whole OS thread.)
     unwinding: bool,
     /// It must not be unwound just now.
@@ -282,6 +286,7 @@ impl Core {
             blocks: 0,
             label: 0,
             timed_out: false,
+            retries: None,
             unwinding: false,
             shielded: false,
         });
@@ -343,9 +348,40 @@ impl Core {
         self.running
     }
 
-    /// Makes whoever waits for the object ready.
-    pub(crate) fn wake(&mut self, object: usize) {
-        self.wake_if(|on| on == On::Lock(object) || on == On::Spin(object));
+    /// Makes whoever spins on the object ready.
+    pub(crate) fn touched(&mut self, object: usize) {
+        self.wake_if(|on| on == On::Spin(object));
+    }
+
+    /// The last reader has left a lock.
+    pub(crate) fn readers_left(&mut self, lock: usize) {
+        self.wake_if(|on| on == On::Readers(lock));
+    }
+
+    /// A lock is free: whoever waits for it may try again.
+    pub(crate) fn unlocked(&mut self, lock: usize) {
+        for task in &mut self.tasks {
+            if let State::Waiting { on: On::Lock(on), .. } = task.state
+                && on == lock
+            {
+                task.state = State::Ready;
+                task.retries = Some(lock);
+            }
+        }
+    }
+
+    /// A lock was taken: who was woken to try it and has not run yet would only wait again, so it is
+    /// no candidate until the next unlock.
+    pub(crate) fn locked(&mut self, lock: usize) {
+        if self.tearing_down {
+            return;
+        }
+        for (index, task) in self.tasks.iter_mut().enumerate() {
+            if task.retries == Some(lock) && index != self.running {
+                task.retries = None;
+                task.state = State::Waiting { on: On::Lock(lock), deadline_ns: None, arrival: 0 };
+            }
+        }
     }
 
     /// Wakes the waiter of a condition variable that came first.
@@ -470,7 +506,9 @@ impl Core {
         }
         self.note(match on {
             On::Spin(_) => EventKind::Spins,
-            On::Lock(_) | On::Condvar(_) | On::Task(_) | On::Yield => EventKind::Waits,
+            On::Lock(_) | On::Readers(_) | On::Condvar(_) | On::Task(_) | On::Yield => {
+                EventKind::Waits
+            }
         });
         self.choose_blocked(on == On::Yield);
         if self.running == me { Go::On } else { Go::Switch }
@@ -480,6 +518,7 @@ impl Core {
     fn woken(&mut self) -> (bool, bool) {
         let unwinds = self.tearing_down;
         let task = &mut self.tasks[self.running];
+        task.retries = None;
         (unwinds, std::mem::take(&mut task.timed_out))
     }
 
@@ -645,6 +684,7 @@ impl Core {
             if let State::Waiting { on, .. } = task.state {
                 let what = match on {
                     On::Lock(_) => "waits for a lock".to_owned(),
+                    On::Readers(_) => "waits for readers to leave a lock".to_owned(),
                     On::Condvar(_) => "sleeps until notified".to_owned(),
                     On::Task(other) => format!("waits for the end of {}", self.tasks[other].name),
                     On::Spin(_) => "spins".to_owned(),

@@ -21,8 +21,12 @@ fn address<T>(place: &T) -> usize {
     std::ptr::from_ref(place).addr()
 }
 
-fn wake(object: usize) {
-    with(|core| core.wake(object));
+fn locked(lock: usize) {
+    with(|core| core.locked(lock));
+}
+
+fn unlocked(lock: usize) {
+    with(|core| core.unlocked(lock));
 }
 
 /// A mutex: held or not.
@@ -33,7 +37,11 @@ pub struct RawMutex {
 
 impl RawMutex {
     fn take(&self) -> bool {
-        !self.held.swap(true, Ordering::Relaxed)
+        let taken = !self.held.swap(true, Ordering::Relaxed);
+        if taken {
+            locked(address(self));
+        }
+        taken
     }
 }
 
@@ -56,7 +64,7 @@ unsafe impl lock_api::RawMutex for RawMutex {
 
     unsafe fn unlock(&self, _: GuardNoSend) {
         self.held.store(false, Ordering::Relaxed);
-        wake(address(self));
+        unlocked(address(self));
     }
 
     fn is_locked(&self) -> bool {
@@ -105,7 +113,7 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
         let left = self.readers.load(Ordering::Relaxed) - 1;
         self.readers.store(left, Ordering::Relaxed);
         if left == 0 {
-            wake(address(&self.readers));
+            with(|core| core.readers_left(address(self)));
         }
     }
 
@@ -113,10 +121,11 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
         while self.claimed.swap(true, Ordering::Relaxed) {
             block_on(On::Lock(address(self)), None);
         }
+        locked(address(self));
         // If the wait is unwound the claim is given back, or the readers' destructors would hang.
         let claim = Claim(self);
         while self.readers.load(Ordering::Relaxed) != 0 {
-            block_on(On::Lock(address(&self.readers)), None);
+            block_on(On::Readers(address(self)), None);
         }
         std::mem::forget(claim);
         GuardNoSend::new()
@@ -127,12 +136,13 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
             return None;
         }
         self.claimed.store(true, Ordering::Relaxed);
+        locked(address(self));
         Some(GuardNoSend::new())
     }
 
     unsafe fn unlock_exclusive(&self, _: GuardNoSend) {
         self.claimed.store(false, Ordering::Relaxed);
-        wake(address(self));
+        unlocked(address(self));
     }
 
     fn is_locked(&self) -> bool {
@@ -149,7 +159,7 @@ unsafe impl RawRwLockDowngrade for RawRwLock {
     unsafe fn downgrade(&self, guard: GuardNoSend) -> GuardNoSend {
         self.readers.store(1, Ordering::Relaxed);
         self.claimed.store(false, Ordering::Relaxed);
-        wake(address(self));
+        unlocked(address(self));
         guard
     }
 }
@@ -160,7 +170,7 @@ struct Claim<'a>(&'a RawRwLock);
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.0.claimed.store(false, Ordering::Relaxed);
-        wake(address(self.0));
+        unlocked(address(self.0));
     }
 }
 

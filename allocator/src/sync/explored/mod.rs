@@ -60,9 +60,9 @@ pub fn relax(obj: ObjId, _rounds: u32) {
     block_on(On::Spin(obj.0), None);
 }
 
-/// Says that `obj` was written: who blocks or spins on it may look again.
+/// Says that `obj` was written: who spins on it may look again.
 pub fn touched(obj: ObjId) {
-    with(|core| core.wake(obj.0));
+    with(|core| core.touched(obj.0));
 }
 
 /// A race point: the scheduler may let another task run here, and the segment of code behind it
