@@ -34,7 +34,7 @@ use crate::policy::{Policy, Release, ZonelistPolicy};
 use crate::race::{Amplify, AmplifyTable, Point};
 use crate::reclaim::ReclaimState;
 use crate::stop_machine::StopMachine;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, SeqCount};
 use crate::task::{Cx, Process, ProcessList, Task};
 use crate::watermark::WatermarkRules;
@@ -193,6 +193,8 @@ pub struct Kernel {
     pub zonelist_update_seq: SeqCount,
     /// The seqlock's own spinlock.
     pub zonelist_update_lock: Mutex<()>,
+    /// CPU + 1 of the task inside a rebuild, 0: nobody.
+    pub zonelist_writer_cpu: AtomicU32,
     /// Highest zone that policies apply to (`policy_zone`).
     pub policy_zone: AtomicUsize,
     /// `page_group_by_mobility_disabled`.
@@ -294,6 +296,7 @@ impl Kernel {
             zonelists: zonelists_of(&machine),
             zonelist_update_seq: SeqCount::new(),
             zonelist_update_lock: Mutex::new(()),
+            zonelist_writer_cpu: AtomicU32::new(0),
             policy_zone: AtomicUsize::new(0),
             grouping_disabled: AtomicBool::new(false),
             min_free_kbytes: AtomicU64::new(0),
@@ -473,13 +476,6 @@ impl Kernel {
             Some(ns) => self.clock.sleep(ns),
             None => {}
         }
-    }
-
-    /// Is the run over for a request that has looked so many times? The abort flag ends every
-    /// loop; otherwise a request may go on.
-    pub fn is_run_over(&self, rounds: u64) -> bool {
-        let _ = rounds;
-        self.clock.is_aborted()
     }
 
     /// Charges `ns` of model time for bulk work; slept off in pieces.

@@ -90,6 +90,7 @@ points! {
     P5Leave "P5" "section_left" "pcp section left";
     PfTrylock "P2" "trylock_failed" "pcp trylock failed: {0x} goes to the zone";
     PrFree "P" "free_one_page" "{0x} freed to the zone, type {1d}";
+    PrRefilled "P" "pcp_refilled" "pages taken off the buddy, none handed over yet";
     PrTaken "P" "pcp_taken" "{0x} taken off the pcplist";
     // Faults and address spaces.
     A1MmapLock "A1" "mmap_lock" "mmap_lock read";

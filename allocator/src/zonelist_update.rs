@@ -69,9 +69,11 @@ impl Kernel {
                 self.zonelist_update_seq.write_begin();
                 cx.writes_zonelists.set(true);
             }
+            self.zonelist_writer_cpu.store(u32::from(cx.cpu().0) + 1, Ordering::Relaxed);
             self.point_event(cx, Point::Z1Lock, [u64::from(around.seq), 0, 0]);
             let mut deferred = Vec::new();
             self.rebuild_steps(cx, around, &mut deferred);
+            self.zonelist_writer_cpu.store(0, Ordering::Relaxed);
             if around.seq {
                 cx.writes_zonelists.set(false);
                 self.zonelist_update_seq.write_end();

@@ -20,7 +20,7 @@ pub mod pcp_disable;
 use crate::ids::{Pfn, ZoneId};
 use crate::kernel::Kernel;
 use crate::sync::Mutex;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A memory block by its number: first pfn / pages in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,9 @@ pub struct HotplugState {
     pub in_transit: AtomicU64,
     /// Pages found on pcplists after their block was isolated.
     pub strays: AtomicU64,
+    /// A signal reaches the offliner after so many passes; 0: never (`--offline-timeout` counts time
+    /// instead; explored worlds count passes).
+    pub signal_after_passes: AtomicU32,
 }
 
 impl Kernel {

@@ -97,7 +97,9 @@ impl Kernel {
             let mut from = first.0;
             loop {
                 // L5a: any signal, not only fatal ones.
-                let signalled = cx.task.process.signal.load(Ordering::Relaxed)
+                let after = self.hotplug.signal_after_passes.load(Ordering::Relaxed);
+                let signalled = after > 0 && stats.passes > after
+                    || cx.task.process.signal.load(Ordering::Relaxed)
                     || cx.task.process.is_killed()
                     || self.clock.is_aborted();
                 if signalled {

@@ -49,6 +49,11 @@ impl Mm {
         Arc::new(Self { id, users: AtomicU32::new(1), mmap_lock: RwLock::new(VmaTree::default()) })
     }
 
+    /// Is MMF_OOM_SKIP set?
+    pub fn is_oom_skipped(&self) -> bool {
+        false
+    }
+
     /// One more user, unless there is none any more.
     pub fn mmget_not_zero(&self) -> bool {
         let more = |users| if users == 0 { None } else { Some(users + 1) };

@@ -37,17 +37,25 @@ pub enum FindingKind {
     SpuriousEbusy,
     /// A cycle of waits, a spin without end, a retry loop without progress.
     Lockup,
+    /// A lock that sleeps taken with interrupts off (PREEMPT_RT).
+    InvalidContext,
     /// "Out of memory and no killable processes": ends the round.
     Panic,
     /// A request without direct reclaim failed during a rebuild (`lockless`): counted.
     SpuriousFailure,
     /// A page on a node that its policy excludes.
     MisplacedPage,
+    /// A page of an isolated pageblock handed out that was in transit when it was isolated (J5-f,
+    /// in every release): counted.
+    InTransit,
+    /// An unmovable page from ZONE_MOVABLE, by a zoneref that a rebuild moved (J4-e, in every
+    /// release): counted.
+    UnmovableInMovable,
 }
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::PrematureOom,
         Self::TransientOom,
         Self::Drift,
@@ -63,9 +71,12 @@ impl FindingKind {
         Self::StrayPage,
         Self::SpuriousEbusy,
         Self::Lockup,
+        Self::InvalidContext,
         Self::Panic,
         Self::SpuriousFailure,
         Self::MisplacedPage,
+        Self::InTransit,
+        Self::UnmovableInMovable,
     ];
 
     /// The word in results.
@@ -86,9 +97,12 @@ impl FindingKind {
             Self::StrayPage => "stray_page",
             Self::SpuriousEbusy => "spurious_ebusy",
             Self::Lockup => "lockup",
+            Self::InvalidContext => "invalid_context",
             Self::Panic => "panic",
             Self::SpuriousFailure => "spurious_failure",
             Self::MisplacedPage => "misplaced_page",
+            Self::InTransit => "in_transit",
+            Self::UnmovableInMovable => "unmovable_in_movable",
         }
     }
 
@@ -105,6 +119,7 @@ impl FindingKind {
             | Self::StrayPage
             | Self::SpuriousEbusy
             | Self::Lockup
+            | Self::InvalidContext
             | Self::Panic
             | Self::MisplacedPage => true,
             Self::TransientOom => strict,
@@ -112,7 +127,9 @@ impl FindingKind {
             | Self::Unreapable
             | Self::LeftByReaper
             | Self::LateKill
-            | Self::SpuriousFailure => false,
+            | Self::SpuriousFailure
+            | Self::InTransit
+            | Self::UnmovableInMovable => false,
         }
     }
 }

@@ -31,6 +31,15 @@ impl Kernel {
         };
         if in_transit {
             self.hotplug.in_transit.fetch_add(1, Ordering::Relaxed);
+            let why = format!(
+                "pfn {pfn:#x} was on its way to a requester when its pageblock was isolated."
+            );
+            self.find(
+                cx,
+                FindingKind::InTransit,
+                "page in transit handed out after isolation",
+                &[why],
+            );
             return;
         }
         let list = if from_pcp { "a pcplist" } else { "a free list" };

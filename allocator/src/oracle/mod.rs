@@ -9,6 +9,7 @@ pub mod conservation;
 pub mod finding;
 pub mod isolation;
 pub mod premature_oom;
+pub mod progress;
 pub mod story;
 
 pub use finding::{Finding, FindingKind, Findings};

@@ -308,6 +308,9 @@ impl Kernel {
                         preferred: first,
                     };
                     if let Some(pfn) = self.rmqueue::<R>(cx, zone, req) {
+                        if zone.idx() > ac.highest_zoneidx {
+                            self.took_from_above(cx, zone, pfn);
+                        }
                         if order > 0 {
                             self.maybe_reserve_highatomic(cx, zone, pfn, order, flags);
                         }
@@ -325,6 +328,19 @@ impl Kernel {
             }
             return None;
         }
+    }
+
+    /// The first zone is not filtered again by its index: a rebuild may have put a higher one there
+    /// (J4-e).
+    #[cold]
+    fn took_from_above(&self, cx: &Cx, zone: &Zone, pfn: Pfn) {
+        let why = format!(
+            "pfn {pfn:#x} of zone {} serves a request whose highest zone is below: the zoneref was taken \
+             before a rebuild put that zone in its place.",
+            zone.idx()
+        );
+        let title = "unmovable page from ZONE_MOVABLE";
+        self.find(cx, crate::oracle::FindingKind::UnmovableInMovable, title, &[why]);
     }
 
     /// The zoneref behind `position`; if that was the array's last entry, it again (null).

@@ -148,6 +148,12 @@ impl Kernel {
             )
         };
         self.count_fallback(cx, fallback);
+        if self.instrumented {
+            // The blocks are off the buddy and not yet handed over: in transit (J5-f).
+            let outer = cx.pcp_section.replace(u32::from(zone.id.0) + 1);
+            self.point(cx, Point::PrRefilled);
+            cx.pcp_section.set(outer);
+        }
         let pages = got << req.order;
         pcp.add_count(pages as i32);
         lists.events.refills += u64::from(got > 0);

@@ -94,7 +94,8 @@ impl Kernel {
             }
             count(&cx.stats.restarts, 1);
             restarts += 1;
-            if self.is_run_over(restarts) {
+            self.note_restarts(cx, restarts);
+            if self.clock.is_aborted() {
                 return self.fail(cx, req, ac);
             }
         }
@@ -162,7 +163,8 @@ impl Kernel {
             {
                 return Outcome::Restart;
             }
-            if self.is_run_over(u64::from(state.passes)) {
+            self.note_passes(cx, req, ac, state);
+            if self.clock.is_aborted() {
                 return Outcome::NoPage;
             }
             // S8

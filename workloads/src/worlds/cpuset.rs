@@ -6,7 +6,6 @@ use allocator::ids::{CpuId, NodeId};
 use allocator::kernel::Kernel;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
-use allocator::oracle::FindingKind;
 use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::task::Cx;
@@ -17,7 +16,7 @@ use super::{Outcome, World, boot, join, small_config, small_machine, start, writ
 pub const WORLDS: &[World] = &[World {
     family: Family::J1aTask,
     about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
-    shows: &[FindingKind::PrematureOom, FindingKind::PrematureFailure],
+    shows: &["premature_oom", "premature_failure"],
     switches: 2,
     run: task_policy,
 }];

@@ -11,6 +11,8 @@
 
 pub mod cpuset;
 pub mod matrix;
+pub mod offline;
+pub mod zonelist;
 
 use allocator::ids::CpuId;
 use allocator::kernel::{Kernel, KernelConfig};
@@ -30,8 +32,8 @@ pub struct World {
     pub family: Family,
     /// What happens in it, in one line.
     pub about: &'static str,
-    /// The kinds of findings that show the family.
-    pub shows: &'static [FindingKind],
+    /// The kinds of findings, or verdicts of the explorer (`deadlock`, `livelock`), that show it.
+    pub shows: &'static [&'static str],
     /// Context switches that KERNEL-FACTS J.7 counts for it: no fewer preemptions are needed.
     pub switches: u32,
     /// Runs it once.
@@ -67,7 +69,7 @@ impl Outcome {
 
 /// All worlds, in the order of the families.
 pub fn all() -> impl Iterator<Item = &'static World> {
-    cpuset::WORLDS.iter()
+    cpuset::WORLDS.iter().chain(zonelist::WORLDS).chain(offline::WORLDS)
 }
 
 /// The world of a family.

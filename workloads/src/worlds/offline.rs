@@ -1,0 +1,137 @@
+//! J.5: pages are freed while their block is isolated.
+
+use allocator::gfp::Gfp;
+use allocator::hotplug::{BlockId, HotplugError};
+use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::{Machine, Zone};
+use allocator::page_alloc::Nodemask;
+use allocator::policy::{Family, Policy};
+use allocator::sync::Arc;
+use allocator::sync::atomic::Ordering;
+use allocator::task::Cx;
+
+use super::{Outcome, World, boot, join, small_config, small_machine, start};
+
+/// The worlds of this axis.
+pub const WORLDS: &[World] = &[
+    World {
+        family: Family::J5a,
+        about: "a page is freed while its block goes offline",
+        shows: &["stray_page", "spurious_ebusy"],
+        switches: 3,
+        run: freed,
+    },
+    World {
+        family: Family::J5b,
+        about: "a page is freed and taken again while its block goes offline",
+        shows: &["isolated_handed_out"],
+        switches: 3,
+        run: freed_and_taken,
+    },
+    World {
+        family: Family::J5f,
+        about: "an unmovable request takes a page just before its block is isolated",
+        shows: &["in_transit"],
+        switches: 2,
+        run: taken,
+    },
+];
+
+/// One node of two CPUs with a small Normal and two memory blocks of Movable: while one is isolated the
+/// other keeps the zone above its marks, so that pcplists are still reached.
+fn machine() -> Machine {
+    let mut machine = small_machine(1);
+    let cpu = machine.cpus[0];
+    machine.cpus.push(cpu);
+    machine.block_pages = 512;
+    let end = machine.max_pfn();
+    machine.nodes[0].zones.push(Zone::whole(ZoneIdx::Movable, end, 1024));
+    machine
+}
+
+fn task_on(kernel: &Kernel, name: &str, cpu: u16) -> Cx {
+    let process = kernel.new_process(name, 0);
+    Cx::new(kernel.new_task(&process, CpuId(cpu), 0), 1)
+}
+
+/// Boots with pcplists that keep a few pages.
+fn world(policy: Policy) -> (Arc<Kernel>, Cx, Cx) {
+    let config = KernelConfig { hotplug: true, pcp_batch: Some(4), ..small_config() };
+    let kernel = boot(machine(), policy, config);
+    let f = task_on(&kernel, "F", 0);
+    let o = task_on(&kernel, "O", 1);
+    (kernel, f, o)
+}
+
+/// A page of the movable block in use, that nothing else is on the pcplists with.
+fn movable_page(kernel: &Kernel, cx: &Cx) -> Pfn {
+    let page = kernel
+        .alloc_pages(cx, Gfp::HIGHUSER_MOVABLE, 0, NodeId(0), Nodemask::None)
+        .expect("the block is free");
+    kernel.drain_all_pages(cx, None);
+    page
+}
+
+/// O's part: an offline that a signal may end, since a page of the block is in use for a while.
+fn offline(kernel: &Kernel, cx: &Cx, block: BlockId) {
+    match kernel.offline_pages(cx, block) {
+        Ok(_) | Err(HotplugError::Signal | HotplugError::Busy(_) | HotplugError::Unmovable(_)) => {}
+        Err(error @ (HotplugError::Holes(_) | HotplugError::SameState(_))) => {
+            panic!("offline of a whole online block: {error}")
+        }
+    }
+}
+
+fn freed(policy: Policy) -> Outcome {
+    let (kernel, f, o) = world(policy);
+    let page = movable_page(&kernel, &f);
+    let block = BlockId(page.0 / kernel.machine.block_pages);
+    let tasks = vec![
+        start(&kernel, "F", f, move |kernel, cx| kernel.free_pages(cx, page, 0)),
+        start(&kernel, "O", o, move |kernel, cx| give_up_after(kernel, cx, block)),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+fn freed_and_taken(policy: Policy) -> Outcome {
+    let (kernel, f, o) = world(policy);
+    let page = movable_page(&kernel, &f);
+    let block = BlockId(page.0 / kernel.machine.block_pages);
+    let tasks = vec![
+        start(&kernel, "F", f, move |kernel, cx| {
+            kernel.free_pages(cx, page, 0);
+            let again = kernel.alloc_pages(cx, Gfp::HIGHUSER_MOVABLE, 0, NodeId(0), Nodemask::None);
+            if let Some(pfn) = again {
+                kernel.free_pages(cx, pfn, 0);
+            }
+        }),
+        start(&kernel, "O", o, move |kernel, cx| give_up_after(kernel, cx, block)),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+/// An offline that is given up by a signal after some failed passes.
+fn give_up_after(kernel: &Kernel, cx: &Cx, block: BlockId) {
+    kernel.hotplug.signal_after_passes.store(4, Ordering::Relaxed);
+    offline(kernel, cx, block);
+}
+
+fn taken(policy: Policy) -> Outcome {
+    let (kernel, f, o) = world(policy);
+    let normal = kernel.zone_of(NodeId(0), ZoneIdx::Normal).id;
+    let block = kernel.blocks_of_zone(normal)[0];
+    let tasks = vec![
+        start(&kernel, "F", f, |kernel, cx| {
+            let page = kernel.alloc_pages(cx, Gfp::KERNEL, 0, NodeId(0), Nodemask::None);
+            if let Some(pfn) = page {
+                kernel.free_pages(cx, pfn, 0);
+            }
+        }),
+        start(&kernel, "O", o, move |kernel, cx| give_up_after(kernel, cx, block)),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}

@@ -1,0 +1,173 @@
+//! J.4: zonelists are rebuilt under their readers.
+
+use allocator::gfp::Gfp;
+use allocator::hotplug::BlockId;
+use allocator::ids::{CpuId, NodeId, ZoneIdx};
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::{Machine, Zone};
+use allocator::page_alloc::Nodemask;
+use allocator::policy::{Family, Policy};
+use allocator::sync::Arc;
+use allocator::task::{Cx, pf};
+
+use super::{Outcome, World, boot, join, small_config, small_machine, start};
+
+/// The worlds of this axis.
+pub const WORLDS: &[World] = &[
+    World {
+        family: Family::J4a,
+        about: "a request keeps its zoneref while Movable in front of Normal goes away",
+        shows: &["premature_oom", "premature_failure"],
+        switches: 2,
+        run: lost_list,
+    },
+    World {
+        family: Family::J4b,
+        about: "an interrupt allocates on the CPU that is rebuilding",
+        shows: &["lockup", "deadlock", "livelock"],
+        switches: 1,
+        run: interrupted_writer,
+    },
+    World {
+        family: Family::J4c,
+        about: "a pty write allocates under port->lock while the rebuild prints",
+        shows: &["lockup", "deadlock", "livelock"],
+        switches: 2,
+        run: printing_writer,
+    },
+    World {
+        family: Family::J4d,
+        about: "PREEMPT_RT: a real-time reader outranks the writer on its CPU",
+        shows: &["lockup"],
+        switches: 1,
+        run: busy_reader,
+    },
+    World {
+        family: Family::J4e,
+        about: "a request keeps its zoneref while Movable comes in front of Normal",
+        shows: &["unmovable_in_movable"],
+        switches: 2,
+        run: grown_list,
+    },
+];
+
+/// One node of two CPUs: Normal, and Movable of one memory block in front of it.
+fn machine() -> Machine {
+    let mut machine = small_machine(1);
+    let cpu = machine.cpus[0];
+    machine.cpus.push(cpu);
+    machine.block_pages = 512;
+    let end = machine.max_pfn();
+    machine.nodes[0].zones.push(Zone::whole(ZoneIdx::Movable, end, 512));
+    machine
+}
+
+fn config() -> KernelConfig {
+    KernelConfig { hotplug: true, irq_forces_slow_path: true, lockup_passes: 20, ..small_config() }
+}
+
+fn movable_block(kernel: &Kernel) -> BlockId {
+    kernel.blocks_of_zone(kernel.zone_of(NodeId(0), ZoneIdx::Movable).id)[0]
+}
+
+fn task_on(kernel: &Kernel, name: &str, cpu: u16, flags: u32) -> Cx {
+    let process = kernel.new_process(name, 0);
+    Cx::new(kernel.new_task(&process, CpuId(cpu), flags), 1)
+}
+
+/// A kernel request that has just failed its fast path.
+fn kernel_request(kernel: &Arc<Kernel>, cx: &Cx) {
+    let page = kernel.alloc_pages_forced_slow(cx, Gfp::KERNEL, 0, NodeId(0), Nodemask::None);
+    if let Some(pfn) = page {
+        kernel.free_pages(cx, pfn, 0);
+    }
+}
+
+fn lost_list(policy: Policy) -> Outcome {
+    let kernel = boot(machine(), policy, config());
+    let block = movable_block(&kernel);
+    let tasks = vec![
+        start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
+        start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
+            kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+fn grown_list(policy: Policy) -> Outcome {
+    let kernel = boot(machine(), policy, config());
+    let block = movable_block(&kernel);
+    let h = task_on(&kernel, "H", 1, 0);
+    kernel.offline_pages(&h, block).expect("an empty movable block goes offline");
+    let tasks = vec![
+        start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
+        start(&kernel, "H", h, move |kernel, cx| {
+            kernel.online_pages(cx, block).expect("it was offline");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+fn interrupted_writer(policy: Policy) -> Outcome {
+    let kernel = boot(machine(), policy, config());
+    let tasks = vec![
+        start(&kernel, "H", task_on(&kernel, "H", 0, 0), |kernel, cx| {
+            kernel.build_all_zonelists(cx);
+        }),
+        // The device: when it gets to run is when the interrupt comes.
+        start(&kernel, "device", task_on(&kernel, "device", 1, 0), |kernel, cx| {
+            kernel.point(cx, allocator::race::Point::IrqHandler);
+            kernel.raise_irq(CpuId(0));
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+fn printing_writer(policy: Policy) -> Outcome {
+    let config = KernelConfig { console_port: true, ..config() };
+    let kernel = boot(machine(), policy, config);
+    let tasks = vec![
+        start(&kernel, "tty", task_on(&kernel, "tty", 0, 0), |kernel, cx| kernel.tty_write(cx)),
+        start(&kernel, "H", task_on(&kernel, "H", 1, 0), |kernel, cx| {
+            kernel.build_all_zonelists(cx);
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+fn busy_reader(policy: Policy) -> Outcome {
+    let config = KernelConfig { preempt_rt: true, lockup_passes: 4, ..config() };
+    let kernel = boot(machine(), policy, config);
+    // Nothing is free for the reader below its marks: it can only loop.
+    let filler = task_on(&kernel, "filler", 1, pf::MEMALLOC);
+    let mut held = Vec::new();
+    while let Some(pfn) = kernel.alloc_pages(
+        &filler,
+        Gfp::HIGHUSER_MOVABLE | Gfp::MEMALLOC | Gfp::NORETRY,
+        0,
+        NodeId(0),
+        Nodemask::None,
+    ) {
+        held.push(pfn);
+    }
+    let tasks = vec![
+        start(&kernel, "H", task_on(&kernel, "H", 0, 0), |kernel, cx| {
+            kernel.build_all_zonelists(cx);
+        }),
+        start(&kernel, "A", task_on(&kernel, "A", 0, pf::RT), |kernel, cx| {
+            let gfp = Gfp::KERNEL | Gfp::NORETRY;
+            let page = kernel.alloc_pages_forced_slow(cx, gfp, 0, NodeId(0), Nodemask::None);
+            assert!(page.is_none(), "the machine is full");
+        }),
+    ];
+    join(tasks);
+    for pfn in held {
+        kernel.free_pages(&filler, pfn, 0);
+    }
+    Outcome { kernel }
+}
