@@ -56,7 +56,7 @@ impl Kernel {
             let why = "write_seqlock sleeps on PREEMPT_RT and was called with interrupts off.";
             self.find(
                 cx,
-                FindingKind::Lockup,
+                FindingKind::InvalidContext,
                 "sleeping lock taken with interrupts off",
                 &[why.to_owned()],
             );
