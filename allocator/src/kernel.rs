@@ -22,6 +22,7 @@ use crate::ids::{
 use crate::irq::Console;
 use crate::machine::{Machine, MachineError};
 use crate::mempolicy::InterleaveWeights;
+use crate::mm::MmState;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oom::OomState;
 use crate::oracle::Findings;
@@ -219,6 +220,8 @@ pub struct Kernel {
     pub tasks: ProcessList,
     /// The OOM killer and its reaper.
     pub oom: OomState,
+    /// What all address spaces share.
+    pub mm: MmState,
     /// LRU lists, kswapd, swap.
     pub reclaim: ReclaimState,
     /// Model time and the abort flag.
@@ -308,6 +311,7 @@ impl Kernel {
             interleave_weights: InterleaveWeights::new(nr_node_ids),
             tasks: ProcessList::default(),
             oom: OomState::default(),
+            mm: MmState::new(nr_cpus),
             reclaim: ReclaimState::new(release, nr_node_ids, nr_cpus, config.swap_pages),
             clock: Clock::new(config.hz, config.time_scale),
             findings: Findings::default(),

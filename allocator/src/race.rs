@@ -119,6 +119,8 @@ points! {
     R5Pause "R5" "pause" "attempt {0d} failed, 100 ms";
     R6Unable "R6" "unable" "unable to reap";
     R7Skip "R7" "skip" "MMF_OOM_SKIP set";
+    MrGrab "MR" "mrelease_grab" "process_mrelease has the mm of {0d}";
+    MrLocked "MR" "mrelease_locked" "process_mrelease holds mmap_lock; nothing left to walk: {0b}";
     // Exit.
     QExitMm "Q0" "exit_mm" "mm = NULL, mm_users {0d} left";
     QSlow "Q0" "exit_aio" "exit_aio, ksm_exit";
@@ -129,6 +131,7 @@ points! {
     QUnmapDone "Q3" "unmap_done" "unmap_vmas done";
     QSkip "Q4" "skip" "MMF_OOM_SKIP set by exit_mmap";
     QLock "Q4" "write_lock" "mmap_lock write";
+    QLocked "Q4" "write_locked" "mmap_lock held for writing";
     QUnlock "Q5" "write_unlock" "mmap_lock released";
     QPgtables "Q6" "free_pgtables" "page tables freed";
     QFinish "Q7" "finish" "VMAs freed, last batch flushed";

@@ -7,7 +7,7 @@ use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, ModeFlags, PolicySpec};
-use allocator::mm::{Mm, Vma};
+use allocator::mm::{Mm, VmFlags, Vma, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{CpusetPolicy, Policy, RebindPolicy, Release};
@@ -259,7 +259,7 @@ fn victims_leave_the_cpuset_as_a_thread_or_as_a_group() {
         w.cx.task.set(pf::TIF_MEMDIE);
         assert_eq!(allowed(), as_thread, "{release}");
         w.cx.task.clear(pf::TIF_MEMDIE);
-        w.cx.task.process.set_oom_mm(&Mm::new(7));
+        w.cx.task.process.set_oom_mm(&w.k.mm_alloc());
         assert_eq!(allowed(), as_group, "{release}");
     }
 }
@@ -371,11 +371,13 @@ fn during_t3c(
     look: impl FnOnce(&World, &Cx, &Arc<Mempolicy>),
 ) -> NodeMask {
     let w = world(policy);
-    let mm = Mm::new(7);
+    let mm = w.k.mm_alloc();
     let cx = context(&w.k, "faulting", &w.cs, Some(Arc::clone(&mm)));
     let vma_policy = w.k.mpol_new(&cx, &bind("0")).unwrap().unwrap();
-    mm.mmap_lock.write().push(Vma { policy: Some(Arc::clone(&vma_policy)) });
-    let fault = mm.mmap_lock.read();
+    let range = (Vpn(16), Vpn(32));
+    let vma = Vma::new(range, VmFlags::empty(), None, Some(Arc::clone(&vma_policy)));
+    mm.mmap_write_lock().insert(Arc::new(vma));
+    let fault = mm.mmap_read_lock();
     let (k, cs, mems) = (Arc::clone(&w.k), Arc::clone(&w.cs), mask(list));
     let task = Arc::clone(&w.writer.task);
     let writer = sync::spawn("writer", move || {

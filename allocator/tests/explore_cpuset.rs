@@ -13,7 +13,7 @@ use allocator::ids::CpuId;
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, PolicySpec};
-use allocator::mm::{Mm, Vma};
+use allocator::mm::{Mm, VmFlags, Vma, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::policy::{Axis, CpusetPolicy, Expect, Family, Policy, RebindPolicy, presets};
 use allocator::race::Point;
@@ -58,7 +58,7 @@ impl World {
         let writer = task(&k, "writer", &top, None);
         let cs = k.cpusets.create(&top, "a").unwrap();
         k.cpuset_write_mems(&Cx::new(Arc::clone(&writer), 1), &cs, &mask(self.from)).unwrap();
-        let mm = Mm::new(1);
+        let mm = k.mm_alloc();
         let faulting = task(&k, "faulting", &cs, Some(Arc::clone(&mm)));
         let bind = PolicySpec::new(Mode::Bind, mask(self.from));
         {
@@ -66,7 +66,9 @@ impl World {
             match self.of {
                 Of::Vma => {
                     let policy = k.mpol_new(&cx, &bind).unwrap();
-                    mm.mmap_lock.write().push(Vma { policy });
+                    let range = (Vpn(16), Vpn(32));
+                    let vma = Vma::new(range, VmFlags::empty(), None, policy);
+                    mm.mmap_write_lock().insert(Arc::new(vma));
                 }
                 Of::Task => k.set_mempolicy(&cx, &bind).unwrap(),
             }
@@ -90,8 +92,8 @@ impl World {
 /// A1 to A9, as far as they matter: a page under mmap_lock.
 fn fault(k: &Kernel, task: &Arc<Task>, mm: &Mm) {
     let cx = Cx::new(Arc::clone(task), 3);
-    let vmas = mm.mmap_lock.read();
-    let policy: Option<Arc<Mempolicy>> = vmas.iter().find_map(|vma| vma.policy.clone());
+    let vmas = mm.mmap_read_lock();
+    let policy: Option<Arc<Mempolicy>> = vmas.iter().find_map(|vma| vma.policy());
     let page = k.alloc_pages_vma(&cx, Gfp::HIGHUSER_MOVABLE, 0, policy.as_deref(), 0);
     let events = task.events.events();
     // Both nodes have free pages all the time: whoever comes here would kill for nothing.

@@ -173,9 +173,19 @@ impl Kernel {
         let rules = RebindRules::of(&self.policy);
         self.point(cx, Point::T3cMmapLock);
         {
-            let vmas = mm.mmap_lock.write();
+            let vmas = mm.mmap_write_lock();
+            // From 6.5 on each VMA stays write-locked until mmap_lock is released; before, a fault
+            // under the VMA's lock (6.4) may run beside the rebind.
+            let mut locked = Vec::new();
             for vma in vmas.iter() {
-                let Some(policy) = &vma.policy else { continue };
+                if self.policy.release.rebind_locks_vmas() {
+                    locked.push(vma.lock.write());
+                }
+                let policy = match locked.last() {
+                    Some(own) => own.policy.clone(),
+                    None => vma.policy(),
+                };
+                let Some(policy) = policy else { continue };
                 let before = policy.nodes.load().low_word();
                 let hook = |i| self.between_words(cx, Point::T3cVmaRebound, i);
                 if let Some(nodes) = policy.rebind_once(mems, rules, hook) {

@@ -1,72 +1,96 @@
-//! Address spaces (stub; being written): what cpuset code needs of them.
+//! Address spaces: what a process has mapped, how it gets its pages and how it gives them back.
+//!
+//! **What.** Read in the order in which a process meets the parts: [`address_space`] (`struct mm`,
+//! mmap_lock, mm_users), [`vma`] (areas, their split and merge), [`map`] (mmap, munmap, mlock),
+//! [`page_table`], [`fault`] (steps A), [`rmap`] (from a frame back to its mapping), [`gather`]
+//! (unmapping in batches), [`migrate`], [`mapping`] (files and shared memory), [`exit`] (steps Q).
+//!
+//! **Why it is here.** Two of the five changes are about nothing else: which lock the faults of an
+//! address space hold while a cpuset update rebinds its policies, and who may still walk it while
+//! it is torn down.
+//!
+//! **Source.** mm/mmap.c, mm/memory.c, mm/rmap.c, mm/mmu_gather.c, mm/migrate.c, kernel/fork.c,
+//! kernel/exit.c.
+//!
+//! **Differs.** Page tables have two levels that cost memory (PTE and PMD tables); an address space
+//! has 2^32 pages. No fork with copy-on-write, no huge pages, no mprotect.
 
-use crate::kernel::Kernel;
-use crate::mempolicy::Mempolicy;
-use crate::nodemask::NodeMask;
+pub mod address_space;
+pub mod exit;
+pub mod fault;
+pub mod gather;
+pub mod map;
+pub mod mapping;
+pub mod migrate;
+pub mod page_table;
+pub mod rmap;
+pub mod vma;
+pub mod walk;
+
+use std::fmt;
+
+pub use address_space::{Mm, MmapReadGuard, MmapWriteGuard, SkipBy, mmf};
+pub use fault::Fault;
+pub use map::MapError;
+pub use mapping::Mapping;
+pub use vma::{VmFlags, Vma, VmaTree};
+
+use crate::ids::PAGE_SHIFT;
+use crate::mm::mapping::Mappings;
+use crate::mm::rmap::RmapArena;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, RwLock};
-use crate::task::Cx;
 
-/// An address space.
+/// A virtual page number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vpn(pub u32);
+
+impl Vpn {
+    /// The page `pages` further up.
+    #[inline]
+    #[must_use]
+    pub fn plus(self, pages: u32) -> Self {
+        Self(self.0 + pages)
+    }
+
+    /// The address of its first byte.
+    pub fn addr(self) -> u64 {
+        u64::from(self.0) << PAGE_SHIFT
+    }
+}
+
+impl fmt::LowerHex for Vpn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+/// What all address spaces share.
 #[derive(Debug)]
-pub struct Mm {
-    /// Its number.
-    pub id: u32,
-    /// mm_users.
-    pub users: AtomicU32,
-    /// mmap_lock.
-    pub mmap_lock: RwLock<VmaTree>,
+pub struct MmState {
+    /// From frames back to page tables.
+    pub rmap: RmapArena,
+    pub(crate) mappings: Mappings,
+    next_id: AtomicU32,
+    generations: AtomicU32,
 }
 
-/// The VMAs.
-#[derive(Debug, Default)]
-pub struct VmaTree {
-    vmas: Vec<Vma>,
-}
-
-/// A VMA.
-#[derive(Debug)]
-pub struct Vma {
-    /// Its policy, if it has one of its own.
-    pub policy: Option<Arc<Mempolicy>>,
-}
-
-impl VmaTree {
-    /// The VMAs by address.
-    pub fn iter(&self) -> impl Iterator<Item = &Vma> {
-        self.vmas.iter()
+impl MmState {
+    /// No address spaces yet.
+    pub fn new(nr_cpus: usize) -> Self {
+        Self {
+            rmap: RmapArena::new(nr_cpus),
+            mappings: Mappings::default(),
+            next_id: AtomicU32::new(0),
+            generations: AtomicU32::new(0),
+        }
     }
 
-    /// Adds a VMA behind all others.
-    pub fn push(&mut self, vma: Vma) {
-        self.vmas.push(vma);
-    }
-}
-
-impl Mm {
-    /// An address space with one user and no VMA.
-    pub fn new(id: u32) -> Arc<Self> {
-        Arc::new(Self { id, users: AtomicU32::new(1), mmap_lock: RwLock::new(VmaTree::default()) })
+    /// A new generation of tombstones, from 1.
+    fn next_generation(&self) -> u32 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Is MMF_OOM_SKIP set?
-    pub fn is_oom_skipped(&self) -> bool {
-        false
+    fn take_id(&self) -> u32 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
     }
-
-    /// One more user, unless there is none any more.
-    pub fn mmget_not_zero(&self) -> bool {
-        let more = |users| if users == 0 { None } else { Some(users + 1) };
-        self.users.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-}
-
-impl Kernel {
-    /// One user fewer.
-    pub fn mmput(&self, _cx: &Cx, mm: Arc<Mm>) {
-        mm.users.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Moves an address space's pages from some nodes to others.
-    pub fn do_migrate_pages(&self, _cx: &Cx, _mm: &Mm, _from: &NodeMask, _to: &NodeMask) {}
 }

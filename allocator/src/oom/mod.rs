@@ -1,5 +1,7 @@
 //! The OOM killer (stub: being written).
 
+pub mod reaper;
+
 use crate::gfp::Gfp;
 use crate::ids::ZoneIdx;
 use crate::kernel::Kernel;
@@ -14,6 +16,8 @@ use crate::zonelist::Zonelist;
 pub struct OomState {
     /// oom_lock: only trylocked by the allocator.
     pub lock: Mutex<()>,
+    /// The reaper's queue.
+    pub reaper: reaper::ReaperState,
 }
 
 /// `struct oom_control`.
@@ -52,4 +56,7 @@ impl Kernel {
     pub fn out_of_memory(&self, _cx: &Cx, _oc: &mut OomControl<'_>) -> bool {
         false
     }
+
+    /// A marked thread has gone past exit_mm (`exit_oom_victim`).
+    pub fn exit_oom_victim(&self) {}
 }

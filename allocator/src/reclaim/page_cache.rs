@@ -36,7 +36,7 @@ impl Kernel {
     pub(crate) fn page_cache_remove(&self, cx: &Cx, pfn: Pfn) -> bool {
         const CACHE_AND_ISOLATION: u32 = 2;
         let frame = self.frames.get(pfn);
-        if frame.state().refs() != CACHE_AND_ISOLATION {
+        if frame.state().refs() != CACHE_AND_ISOLATION || !self.remove_from_mapping(pfn) {
             return false;
         }
         let node = self.lru_zone(pfn).node();

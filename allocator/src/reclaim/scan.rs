@@ -288,10 +288,3 @@ impl Kernel {
         true
     }
 }
-
-impl Kernel {
-    /// Replaces all mappings of a page by a swap entry. There are no mappings yet.
-    fn try_to_unmap(&self, _cx: &Cx, _pfn: Pfn, _entry: crate::reclaim::swap::SwapEntry) -> bool {
-        false
-    }
-}

@@ -1,0 +1,472 @@
+//! The OOM reaper: frees a victim's memory without waiting for the victim.
+//!
+//! **What.** `wake_oom_reaper` (`queue_oom_reaper`), the kernel thread's loop, one attempt, and
+//! `process_mrelease` (KERNEL-FACTS E.7, steps R1 to R7). The walk itself is shared with the exit
+//! paths that reap their own mm first.
+//!
+//! **Why.** A victim may be stuck behind a lock that somebody holds who waits for memory. The reaper
+//! only trylocks; after ten tries it gives the victim up and lets the next one be chosen.
+//!
+//! **Source.** mm/oom_kill.c: wake_oom_reaper, queue_oom_reaper, oom_reaper, oom_reap_task,
+//! oom_reap_task_mm, __oom_reap_task_mm, process_mrelease; frozen by the axis `exit` as DESIGN
+//! section 5 says.
+//!
+//! **Differs.** The timer of the 2 s delay is looked after by the reaper itself: a victim whose time
+//! comes while it is busy is queued as soon as it is not. No mmu notifiers.
+
+use crate::clock::NS_PER_MS;
+use crate::kernel::Kernel;
+use crate::mm::address_space::{Rss, SkipBy, mmf};
+use crate::mm::gather::Unmapped;
+use crate::mm::{Mm, VmFlags, Vma};
+use crate::oracle::FindingKind;
+use crate::policy::ExitPolicy;
+use crate::race::Point;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex};
+use crate::task::{Cx, Process, pf};
+
+/// MAX_OOM_REAP_RETRIES.
+pub const MAX_OOM_REAP_RETRIES: u32 = 10;
+/// The pause after an attempt that failed (HZ/10).
+const PAUSE_NS: u64 = 100 * NS_PER_MS;
+/// OOM_REAPER_DELAY (5.18+).
+const DELAY_NS: u64 = 2_000 * NS_PER_MS;
+
+/// How the reaper of a variant behaves: E.7's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaperRules {
+    /// How long a victim has before it is queued.
+    pub delay_ns: u64,
+    /// Queued once per mm (5.0+), else unless it is in the queue now.
+    pub once_per_mm: bool,
+    /// oom_lock is held during an attempt.
+    pub holds_oom_lock: bool,
+    /// An attempt needs mm_users; 0 counts as done.
+    pub needs_users: bool,
+    /// MMF_OOM_SKIP seen under the lock counts as done.
+    pub tests_skip: bool,
+    /// Mlocked areas are reaped too (5.18+).
+    pub reaps_mlocked: bool,
+    /// SKIP set meanwhile silences "unable to reap".
+    pub skip_silences: bool,
+    /// What process_mrelease pins and tests.
+    pub mrelease: Mrelease,
+}
+
+/// Forms of process_mrelease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mrelease {
+    /// There is no such call.
+    None,
+    /// Holds mm_users (5.15).
+    HoldsUsers,
+    /// Holds mm_count only and tests MMF_OOM_SKIP (5.17+).
+    HoldsCount,
+}
+
+impl ReaperRules {
+    /// The reaper that belongs to a variant of the axis `exit`.
+    pub fn of(exit: ExitPolicy) -> Self {
+        let v4_13 = Self {
+            delay_ns: 0,
+            once_per_mm: false,
+            holds_oom_lock: true,
+            needs_users: true,
+            tests_skip: false,
+            reaps_mlocked: false,
+            skip_silences: false,
+            mrelease: Mrelease::None,
+        };
+        match exit {
+            ExitPolicy::MmUsers => v4_13,
+            ExitPolicy::LockAfterUnmap | ExitPolicy::LockBeforeUnmap => {
+                Self { needs_users: false, ..v4_13 }
+            }
+            ExitPolicy::LockCycle => Self { needs_users: false, tests_skip: true, ..v4_13 },
+            ExitPolicy::ReapInExit => Self {
+                needs_users: false,
+                tests_skip: true,
+                holds_oom_lock: false,
+                skip_silences: true,
+                mrelease: Mrelease::HoldsUsers,
+                ..v4_13
+            },
+            ExitPolicy::WriteLocked => Self {
+                once_per_mm: true,
+                mrelease: Mrelease::HoldsCount,
+                ..Self::of(ExitPolicy::ReapInExit)
+            },
+            ExitPolicy::SharedRead => Self {
+                delay_ns: DELAY_NS,
+                reaps_mlocked: true,
+                ..Self::of(ExitPolicy::WriteLocked)
+            },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// oom_reaper_list: the last one in is the first one out.
+    ready: Vec<Arc<Process>>,
+    /// Victims whose timer runs: when it fires, in model ns.
+    timers: Vec<(u64, Arc<Process>)>,
+    stop: bool,
+}
+
+/// Counts of what the reaper did.
+#[derive(Debug, Default)]
+pub struct ReaperStats {
+    /// Victims queued.
+    pub queued: AtomicU64,
+    /// Victims that were dropped when their timer fired, because SKIP was set.
+    pub dropped: AtomicU64,
+    /// Attempts.
+    pub attempts: AtomicU64,
+    /// Attempts whose trylock failed.
+    pub trylock_failed: AtomicU64,
+    /// Victims whose areas were walked.
+    pub reaped: AtomicU64,
+    /// Pages unmapped by it.
+    pub reaped_pages: AtomicU64,
+    /// Victims with mm_users 0: "done" without a look.
+    pub no_users: AtomicU64,
+    /// Victims that had SKIP set when it came.
+    pub found_skip: AtomicU64,
+    /// Victims given up after ten attempts.
+    pub unable: AtomicU64,
+    /// process_mrelease calls that walked.
+    pub mreleased: AtomicU64,
+}
+
+/// The reaper's queue and counts.
+#[derive(Debug, Default)]
+pub struct ReaperState {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Counts.
+    pub stats: ReaperStats,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Done,
+    Failed,
+}
+
+/// What a walk over a dying mm did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Pages unmapped.
+    pub pages: u64,
+    /// Pages that it passed over by the rules of its release.
+    pub left: u64,
+    /// It came upon something freed, which was reported.
+    pub tombstone: bool,
+}
+
+/// Why process_mrelease did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MreleaseError {
+    /// The release has no such call.
+    #[error("process_mrelease does not exist in this release (ENOSYS)")]
+    Missing,
+    /// The process has no mm any more.
+    #[error("the process has no address space any more (ESRCH)")]
+    Gone,
+    /// The process is not dying.
+    #[error("the process is not dying (EINVAL)")]
+    NotDying,
+}
+
+impl Kernel {
+    fn reaper_rules(&self) -> ReaperRules {
+        ReaperRules::of(self.policy.exit)
+    }
+
+    /// V11 (`wake_oom_reaper`, `queue_oom_reaper`): hands a victim, whose `signal->oom_mm` is set, to
+    /// the reaper.
+    pub fn queue_oom_reaper(&self, cx: &Cx, victim: &Arc<Process>) {
+        let rules = self.reaper_rules();
+        let Some(mm) = victim.oom_mm() else { return };
+        let mut queue = self.oom.reaper.queue.lock();
+        if rules.once_per_mm {
+            if mm.set(mmf::OOM_REAP_QUEUED) & mmf::OOM_REAP_QUEUED != 0 {
+                return;
+            }
+        } else if queue.ready.iter().any(|queued| Arc::ptr_eq(queued, victim)) {
+            return;
+        }
+        add(&self.oom.reaper.stats.queued, 1);
+        if rules.delay_ns == 0 {
+            queue.ready.push(Arc::clone(victim));
+        } else {
+            queue.timers.push((self.clock.now().0 + rules.delay_ns, Arc::clone(victim)));
+        }
+        drop(queue);
+        self.oom.reaper.wake.notify_all();
+        self.point_event(cx, Point::V11Wake, [u64::from(victim.tgid), 0, 0]);
+    }
+
+    /// The body of the reaper's thread: returns when the run is aborted, or after
+    /// [`Kernel::stop_oom_reaper`] once nothing is queued.
+    pub fn oom_reaper_main(&self, cx: &Cx) {
+        cx.task.set(pf::KTHREAD);
+        while let Some(victim) = self.next_to_reap() {
+            self.oom_reap_task(cx, &victim);
+        }
+    }
+
+    /// Reaps what is queued now and returns: for worlds without a reaper thread.
+    pub fn run_oom_reaper(&self, cx: &Cx) {
+        loop {
+            let victim = self.oom.reaper.queue.lock().ready.pop();
+            let Some(victim) = victim else { return };
+            self.oom_reap_task(cx, &victim);
+        }
+    }
+
+    /// Lets the reaper's thread end; victims whose timer still runs are let go.
+    pub fn stop_oom_reaper(&self) {
+        self.oom.reaper.queue.lock().stop = true;
+        self.oom.reaper.wake.notify_all();
+    }
+
+    fn next_to_reap(&self) -> Option<Arc<Process>> {
+        // The abort flag rings no bell of ours.
+        const LOOK_AGAIN_NS: u64 = 1_000 * NS_PER_MS;
+        let mut queue = self.oom.reaper.queue.lock();
+        loop {
+            if self.clock.is_aborted() {
+                return None;
+            }
+            let now = self.clock.now().0;
+            self.fire_timers(&mut queue, now);
+            if let Some(victim) = queue.ready.pop() {
+                return Some(victim);
+            }
+            if queue.stop {
+                return None;
+            }
+            match queue.timers.iter().map(|(due, _)| *due).min() {
+                Some(due) => {
+                    let sleep = (due - now).min(LOOK_AGAIN_NS);
+                    self.clock.wait_timeout(&self.oom.reaper.wake, &mut queue, sleep);
+                }
+                None => self.oom.reaper.wake.wait(&mut queue),
+            }
+        }
+    }
+
+    fn fire_timers(&self, queue: &mut Queue, now: u64) {
+        let (due, running) = std::mem::take(&mut queue.timers)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(due, _)| *due <= now);
+        queue.timers = running;
+        for (_, victim) in due {
+            // The victim may have freed itself in time.
+            if victim.oom_mm().is_some_and(|mm| mm.has(mmf::OOM_SKIP)) {
+                add(&self.oom.reaper.stats.dropped, 1);
+            } else {
+                queue.ready.push(victim);
+            }
+        }
+    }
+
+    /// `oom_reap_task`: up to ten attempts, then SKIP in any case.
+    fn oom_reap_task(&self, cx: &Cx, victim: &Arc<Process>) {
+        let Some(mm) = victim.oom_mm() else { return };
+        let rules = self.reaper_rules();
+        let mut by = SkipBy::ReaperWalked;
+        let mut done = false;
+        for attempt in 1..=MAX_OOM_REAP_RETRIES {
+            match self.oom_reap_task_mm(cx, victim, &mm, rules, &mut by) {
+                Attempt::Done => {
+                    done = true;
+                    break;
+                }
+                Attempt::Failed => {
+                    self.point_event(cx, Point::R5Pause, [u64::from(attempt), 0, 0]);
+                    self.clock.sleep(PAUSE_NS);
+                }
+            }
+        }
+        let silent = done || rules.skip_silences && mm.has(mmf::OOM_SKIP);
+        if !silent {
+            add(&self.oom.reaper.stats.unable, 1);
+            self.point_event(cx, Point::R6Unable, [0; 3]);
+        }
+        mm.set_oom_skip(by);
+        self.point_event(cx, Point::R7Skip, [0; 3]);
+    }
+
+    /// One attempt (`oom_reap_task_mm`).
+    fn oom_reap_task_mm(
+        &self,
+        cx: &Cx,
+        victim: &Process,
+        mm: &Arc<Mm>,
+        rules: ReaperRules,
+        by: &mut SkipBy,
+    ) -> Attempt {
+        let stats = &self.oom.reaper.stats;
+        add(&stats.attempts, 1);
+        let oom_lock = rules.holds_oom_lock.then(|| self.oom.lock.lock());
+        // R1
+        let exit_was_writing = mm.is_exit_writing();
+        let areas = mm.mmap_read_trylock();
+        self.point_event(cx, Point::R1Trylock, [u64::from(areas.is_some()), 0, 0]);
+        let Some(areas) = areas else {
+            add(&stats.trylock_failed, 1);
+            *by = if exit_was_writing || mm.is_exit_writing() {
+                mm.kept_out_by_exit.fetch_add(1, Ordering::Relaxed);
+                SkipBy::ReaperKeptOutByExit
+            } else {
+                mm.kept_out_by_writer.fetch_add(1, Ordering::Relaxed);
+                SkipBy::ReaperKeptOutByWriter
+            };
+            return Attempt::Failed;
+        };
+        // R2
+        let skip = mm.has(mmf::OOM_SKIP);
+        self.point_event(cx, Point::R2Tests, [u64::from(mm.users()), u64::from(skip), 0]);
+        if rules.needs_users && !mm.mmget_not_zero() {
+            *by = SkipBy::ReaperNoUsers;
+            add(&stats.no_users, 1);
+            return Attempt::Done;
+        }
+        *by = SkipBy::ReaperWalked;
+        if rules.tests_skip && skip {
+            add(&stats.found_skip, 1);
+            return Attempt::Done;
+        }
+        // R3
+        let reaped = if mm.areas_gone.load(Ordering::Relaxed) {
+            Reaped::default()
+        } else {
+            self.reap_areas(cx, mm, areas.iter())
+        };
+        add(&stats.reaped, 1);
+        add(&stats.reaped_pages, reaped.pages);
+        // R4
+        drop(areas);
+        self.log_reaped(cx, victim, mm);
+        self.point_event(cx, Point::R4Unlock, [reaped.pages, 0, 0]);
+        drop(oom_lock);
+        if rules.needs_users {
+            self.mmput_async(cx, Arc::clone(mm));
+        }
+        Attempt::Done
+    }
+
+    fn log_reaped(&self, _cx: &Cx, _victim: &Process, _mm: &Mm) {}
+
+    /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn. The caller holds
+    /// mmap_lock for reading, or is exit_mmap itself.
+    pub(crate) fn reap_areas<'a>(
+        &self,
+        cx: &Cx,
+        mm: &Mm,
+        areas: impl IntoIterator<Item = &'a Arc<Vma>>,
+    ) -> Reaped {
+        let rules = self.reaper_rules();
+        mm.set(mmf::UNSTABLE);
+        let mut reaped = Reaped::default();
+        for vma in areas {
+            if let Some(generation) = vma.freed() {
+                self.report_dead_area(cx, mm, vma, generation);
+                reaped.tombstone = true;
+                break;
+            }
+            let range = (vma.start(), vma.end());
+            self.point_event(cx, Point::R3Vma, [u64::from(range.0.0), u64::from(vma.pages()), 0]);
+            if !is_reapable(vma, rules) {
+                reaped.left += self.nr_present(mm, range);
+                continue;
+            }
+            let mut gather = self.tlb_gather();
+            let walked = self.unmap_page_range(cx, mm, vma, range, &mut gather);
+            reaped.pages += gather.unmapped;
+            self.tlb_finish(cx, gather);
+            if walked == Unmapped::Tombstone {
+                reaped.tombstone = true;
+                break;
+            }
+        }
+        mm.left_by_reaper.store(reaped.left, Ordering::Relaxed);
+        reaped
+    }
+
+    fn report_dead_area(&self, cx: &Cx, mm: &Mm, vma: &Vma, generation: u32) {
+        self.point_event(cx, Point::UafWalk, [u64::from(vma.start().0), 0, 0]);
+        let report = [
+            format!(
+                "area {:#x}-{:#x} of mm {} was freed by exit_mmap (teardown {generation})",
+                vma.start(),
+                vma.end(),
+                mm.id
+            ),
+            format!("{} (pid {}) walks it", cx.task.process.comm, cx.task.pid),
+            format!("MMF_OOM_SKIP was set by {}", mm.skip_by().describe()),
+        ];
+        self.find(cx, FindingKind::UseAfterFree, "a freed VMA is walked", &report);
+    }
+
+    /// `process_mrelease`: reaps a dying process from another one. Returns the pages unmapped.
+    ///
+    /// # Errors
+    /// [`MreleaseError`].
+    pub fn process_mrelease(&self, cx: &Cx, victim: &Arc<Process>) -> Result<u64, MreleaseError> {
+        let rules = self.reaper_rules();
+        let holds_users = match rules.mrelease {
+            Mrelease::None => return Err(MreleaseError::Missing),
+            Mrelease::HoldsUsers => true,
+            Mrelease::HoldsCount => false,
+        };
+        let mm = self.find_mm(victim).ok_or(MreleaseError::Gone)?;
+        if !victim.is_killed() {
+            return Err(MreleaseError::NotDying);
+        }
+        if holds_users && !mm.mmget_not_zero() {
+            return Err(MreleaseError::Gone);
+        }
+        let mut pages = 0;
+        self.point_event(cx, Point::MrGrab, [u64::from(victim.tgid), 0, 0]);
+        if !mm.has(mmf::OOM_SKIP) {
+            let areas = mm.mmap_read_lock();
+            let hidden = !holds_users && mm.has(mmf::OOM_SKIP);
+            let gone = mm.areas_gone.load(Ordering::Relaxed);
+            self.point_event(cx, Point::MrLocked, [u64::from(hidden || gone), 0, 0]);
+            if !hidden && !gone {
+                pages = self.reap_areas(cx, &mm, areas.iter()).pages;
+                add(&self.oom.reaper.stats.mreleased, 1);
+            }
+        }
+        if holds_users {
+            self.mmput(cx, mm);
+        }
+        Ok(pages)
+    }
+
+    /// The mm of the first thread that still has one (`find_lock_task_mm`).
+    fn find_mm(&self, process: &Process) -> Option<Arc<Mm>> {
+        let threads = process.threads.lock().clone();
+        threads.iter().find_map(|thread| thread.mm())
+    }
+}
+
+/// May the walk unmap this area?
+fn is_reapable(vma: &Vma, rules: ReaperRules) -> bool {
+    let spared = vma.has(VmFlags::HUGETLB) || !rules.reaps_mlocked && vma.has(VmFlags::LOCKED);
+    !spared && (vma.is_anonymous() || !vma.has(VmFlags::SHARED))
+}
+
+/// The three figures of the line "reaped process", in kB: anon, file, shmem.
+pub fn rss_kb(mm: &Mm) -> [u64; 3] {
+    [Rss::Anon, Rss::File, Rss::Shmem].map(|kind| mm.rss(kind) * (crate::ids::PAGE_SIZE / 1024))
+}

@@ -1,3 +1,0 @@
-//! Pictures of records: a page for browsers, plots for terminals.
-
-pub mod plot;
