@@ -7,6 +7,7 @@ use allocator::ids::ZoneIdx;
 use allocator::machine::Machine;
 use harness::machine::movable::Share;
 use harness::machine::{MachineSpec, Source, load, load_with_kernel};
+use proptest::prelude::*;
 
 fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
@@ -127,6 +128,64 @@ fn a_value_on_the_kernels_command_line_was_set_by_hand() {
     let spec =
         MachineSpec { source: Source::Directory(dir.path().to_owned()), ..MachineSpec::default() };
     assert_eq!(load(&spec).unwrap().0.settings.user_min_free_kbytes, Some(8192));
+}
+
+#[test]
+fn a_process_with_one_cpu_runs_on_that_one() {
+    use harness::machine::affinity;
+    // The mask is the thread's own: another thread's stays as it is.
+    std::thread::spawn(|| {
+        let last = affinity::allowed_cpus().unwrap().iter().next_back().unwrap();
+        affinity::pin(last).unwrap();
+        let (machine, notes) = load(&dump("n2-1g-4cpu")).unwrap();
+        assert!(machine.cpus.iter().all(|c| c.host_cpu == Some(last)));
+        assert!(notes.0.contains(&format!("4 model CPUs share 1 host CPU ({last})")), "{notes:?}");
+        let host = load(&MachineSpec::default()).unwrap().0;
+        assert!(host.cpus.iter().all(|c| c.host_cpu == Some(last)));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn zones_whose_spans_overlap_keep_their_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["zoneinfo", "node0.distance", "node0.cpulist", "node1.distance", "node1.cpulist"] {
+        std::fs::copy(data("machines/n2-1g-4cpu").join(file), dir.path().join(file)).unwrap();
+    }
+    let text = std::fs::read_to_string(dir.path().join("zoneinfo")).unwrap();
+    let text = text.replace("start_pfn:           262144", "start_pfn:           200000");
+    std::fs::write(dir.path().join("zoneinfo"), text).unwrap();
+    let spec =
+        MachineSpec { source: Source::Directory(dir.path().to_owned()), ..MachineSpec::default() };
+    let (machine, notes) = load(&spec).unwrap();
+    let before = load(&dump("n2-1g-4cpu")).unwrap().0;
+    assert_eq!(machine.managed_pages(), before.managed_pages());
+    assert!(
+        notes.0.iter().any(|n| n.contains("node 1 zone DMA32: its span overlaps")),
+        "{notes:?}"
+    );
+}
+
+proptest! {
+    /// A dump with any line replaced is read or refused; it never panics.
+    #[test]
+    fn a_damaged_zoneinfo_is_refused_or_read(line in 0..300usize, with in "[ -~]{0,40}") {
+        let text = std::fs::read_to_string(data("machines/n2-movablecore/zoneinfo")).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let at = line % lines.len();
+        lines[at] = &with;
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(data("machines/n2-movablecore")).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        std::fs::write(dir.path().join("zoneinfo"), lines.join("\n")).unwrap();
+        let source = Source::Directory(dir.path().to_owned());
+        if let Ok((machine, _)) = load(&MachineSpec { source, ..MachineSpec::default() }) {
+            prop_assert_eq!(machine.validate(), Ok(()));
+        }
+    }
 }
 
 #[test]

@@ -210,7 +210,9 @@ impl View<'_> {
             let first = entry.pcp.first().copied().unwrap_or_default();
             let pcp = (first.high_min.unwrap_or(first.high), max(first.high_max), first.batch);
             let boost = entry.boost.unwrap_or(0);
-            let marks = [entry.managed, entry.min - boost, entry.low - boost, entry.high - boost];
+            let [min, low, high] =
+                [entry.min, entry.low, entry.high].map(|mark| mark.saturating_sub(boost));
+            let marks = [entry.managed, min, low, high];
             row(text, "", "kernel", marks, !entry.pcp.is_empty(), pcp);
         }
         let protection: Vec<String> = zone.protection.iter().map(u64::to_string).collect();

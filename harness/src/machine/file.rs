@@ -19,11 +19,14 @@
 //! **Why.** To describe machines that nobody has, and to vary one thing of a machine that somebody
 //! has.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use allocator::ids::ZoneIdx;
-use allocator::machine::{Cpu, DEFAULT_BLOCK_PAGES, Machine, MachineError, Node, Settings, Zone};
+use allocator::ids::{NodeId, ZoneIdx};
+use allocator::machine::{
+    Cpu, DEFAULT_BLOCK_PAGES, MAX_PFN, Machine, MachineError, Node, Settings, Zone,
+};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -236,6 +239,7 @@ impl Document {
         }
         let mut nodes = Vec::new();
         let mut cpus: Vec<Cpu> = Vec::new();
+        let mut owner: BTreeMap<u32, NodeId> = BTreeMap::new();
         for (i, (entry, zones)) in self.nodes.iter().zip(laid_out).enumerate() {
             let id = node_id(entry.id).map_err(|e: MachineError| e.to_string())?;
             nodes.push(Node { id, distances: self.distances_of(i, entry)?, zones });
@@ -322,6 +326,10 @@ impl ZoneInFile {
     fn zone(&self) -> Result<Zone, String> {
         let known = ZoneIdx::ALL.iter().find(|z| z.name() == self.name);
         let idx = *known.ok_or("no such zone: DMA, DMA32, Normal, Movable")?;
+        let ranges = self.managed_ranges.iter().flat_map(|r| [r.0, r.1]);
+        if ranges.chain([self.start_pfn, self.spanned]).any(|figure| figure >= MAX_PFN) {
+            return Err(format!("reaches past pfn {MAX_PFN:#x}"));
+        }
         let present = self.present.unwrap_or(self.spanned);
         Ok(Zone {
             idx,

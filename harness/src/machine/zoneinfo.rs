@@ -10,6 +10,9 @@
 
 use std::str::FromStr;
 
+/// No figure reaches this (pages of 4 EiB); sums of what is below it don't overflow.
+const MOST: u64 = 1 << 50;
+
 /// All zones of a machine, in the order printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Zoneinfo {
@@ -126,7 +129,11 @@ impl Line<'_> {
     }
 
     fn number(self, text: &str) -> Result<u64, ZoneinfoError> {
-        text.trim().parse().map_err(|_| self.error("wants a number"))
+        match text.trim().parse() {
+            Ok(number) if number < MOST => Ok(number),
+            Ok(_) => Err(self.error("is more than any machine has")),
+            Err(_) => Err(self.error("wants a number")),
+        }
     }
 
     /// `Node 0, zone   Normal`
