@@ -244,11 +244,8 @@ impl Document {
             let id = node_id(entry.id).map_err(|e: MachineError| e.to_string())?;
             nodes.push(Node { id, distances: self.distances_of(i, entry)?, zones });
             for os_index in entry.cpus.0.iter() {
-                if let Some(twice) = cpus.iter().find(|c| c.os_index == os_index) {
-                    return Err(format!(
-                        "CPU {os_index} is on node {} and on node {id}",
-                        twice.node
-                    ));
+                if let Some(other) = owner.insert(os_index, id) {
+                    return Err(format!("CPU {os_index} is on node {other} and on node {id}"));
                 }
                 cpus.push(Cpu { node: id, os_index, host_cpu: None });
             }
