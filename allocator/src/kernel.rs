@@ -516,6 +516,7 @@ impl Kernel {
     /// A kernel thread on `cpu`, with a context to run in. Not in the task list.
     pub fn kernel_thread(&self, comm: &str, cpu: CpuId) -> Cx {
         let process = Process::new(self.tasks.next_pid(), comm, 0);
+        self.tasks.add_kthread(&process);
         let task = self.new_task(&process, cpu, crate::task::pf::KTHREAD);
         Cx::new(task, self.config.seed)
     }

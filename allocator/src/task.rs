@@ -391,6 +391,8 @@ impl Cx {
 #[derive(Debug, Default)]
 pub struct ProcessList {
     processes: Mutex<Vec<Arc<Process>>>,
+    /// Kernel threads, which are not in the task list; only to end them with the kernel.
+    kthreads: Mutex<Vec<WeakProcess>>,
     next_pid: AtomicU32,
 }
 
@@ -405,6 +407,11 @@ impl ProcessList {
         self.processes.lock().push(Arc::clone(process));
     }
 
+    /// Remembers a kernel thread's process.
+    pub fn add_kthread(&self, process: &Arc<Process>) {
+        self.kthreads.lock().push(Arc::downgrade(process));
+    }
+
     /// Takes a process that was waited for off the list.
     pub fn remove(&self, process: &Arc<Process>) {
         self.processes.lock().retain(|p| !Arc::ptr_eq(p, process));
@@ -413,6 +420,18 @@ impl ProcessList {
     /// The processes now (an RCU walk of the list).
     pub fn snapshot(&self) -> Vec<Arc<Process>> {
         self.processes.lock().clone()
+    }
+}
+
+impl Drop for ProcessList {
+    /// A process and its threads hold each other: without this every kernel that is dropped would
+    /// leave them behind, and an exploration drops thousands a second.
+    fn drop(&mut self) {
+        let kthreads = self.kthreads.get_mut().drain(..).filter_map(|process| process.upgrade());
+        for process in self.processes.get_mut().drain(..).chain(kthreads) {
+            let threads = process.threads.try_lock().map(|mut threads| std::mem::take(&mut *threads));
+            drop(threads);
+        }
     }
 }
 
