@@ -28,8 +28,8 @@ use crate::schema::{
 use crate::store::{self, Loaded};
 
 pub use comparable::differences;
-pub use figures::op_figures;
-pub use gate::Gate;
+pub use figures::{op_figure_directions, op_figures};
+pub use gate::{Gate, full_name};
 pub use numbers::rate;
 pub use sides::{Pair, pair_up, variants_of_sessions};
 
@@ -241,7 +241,7 @@ pub fn compare_runs(base: &[&Run], new: &[&Run], options: &Options) -> Result<Co
         interleaved: sides::interleaved(first, second),
         pairs: pairs.len() as u32,
         seed: options.seed,
-        verdict: verdict(&metrics, pairs.len(), interrupted),
+        verdict: worst_verdict(&metrics, pairs.len(), interrupted),
         forced,
         notes: Vec::new(),
         rates: rates(&columns, options.seed),
@@ -339,7 +339,8 @@ fn holm_over_family(metrics: &mut [MetricRow], gated: bool) {
     }
 }
 
-fn verdict(metrics: &[MetricRow], pairs: usize, interrupted: bool) -> Verdict {
+/// Outcome over all gates.
+pub(crate) fn worst_verdict(metrics: &[MetricRow], pairs: usize, interrupted: bool) -> Verdict {
     let any = |want: Verdict| metrics.iter().any(|row| row.verdict == Some(want));
     if interrupted {
         Verdict::Interrupted

@@ -77,6 +77,30 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The history's index is damaged.
+    #[error("{}: damaged index ({reason}); it was left as it is: stress history rebuild makes it anew from the runs", path.display())]
+    DamagedHistory {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's reason.
+        reason: String,
+    },
+    /// The history's index was written by a later version.
+    #[error("{}: index version {found} is newer than this build's {known}; it was left as it is: use the newer stress, or history rebuild --force", path.display())]
+    NewerHistory {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that this build writes.
+        known: i64,
+    },
+    /// A database of another program.
+    #[error("{}: a database of another program; it was left as it is: move it away", path.display())]
+    ForeignHistory {
+        /// The database.
+        path: PathBuf,
+    },
     /// Bad input of another kind: the message is complete.
     #[error("{0}")]
     Input(String),
@@ -109,6 +133,9 @@ impl Error {
             | Self::Histogram { .. }
             | Self::Empty { .. }
             | Self::Exists { .. }
+            | Self::DamagedHistory { .. }
+            | Self::NewerHistory { .. }
+            | Self::ForeignHistory { .. }
             | Self::Input(_) => 2,
         }
     }

@@ -67,6 +67,11 @@ pub fn op_figures(op: &Op) -> impl Iterator<Item = (&'static str, f64)> + '_ {
     OP_FIGURES.iter().filter_map(|figure| Some((figure.name, (figure.value)(op)?)))
 }
 
+/// Names of the figures that operations have, and which way each is better.
+pub fn op_figure_directions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OP_FIGURES.iter().map(|figure| (figure.name, figure.better))
+}
+
 fn tail(op: &Op, quantile: f64, value: fn(&LatencyNs) -> u64) -> Option<f64> {
     op.latency_ns.filter(|l| enough_samples(quantile, l.count)).map(|l| value(&l) as f64)
 }

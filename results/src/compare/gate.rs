@@ -93,6 +93,15 @@ fn split_name(name: &str) -> (Option<String>, String) {
     (None, name.to_owned())
 }
 
+/// The full name behind an alias: `fault.p99` is `fault.p99_ns`.
+#[must_use]
+pub fn full_name(name: &str) -> String {
+    match split_name(name) {
+        (Some(op), figure) => format!("{op}.{figure}"),
+        (None, figure) => figure,
+    }
+}
+
 fn limit(text: &str, wants_time: bool) -> Option<Limit> {
     let finite = |number: &str| number.trim().parse::<f64>().ok().filter(|n| n.is_finite());
     if let Some(number) = text.strip_suffix('%') {
@@ -120,6 +129,25 @@ impl Gate {
             }
             _ => metric == self.figure,
         }
+    }
+
+    /// As it was typed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a change in percent is past the limit; an absolute limit looks at no change, so it is
+    /// past all of them.
+    pub(crate) fn past_percent(&self, change: f64) -> bool {
+        match self.limit {
+            Limit::Percent(limit) => self.past(change, limit),
+            Limit::Value(_) => true,
+        }
+    }
+
+    fn past(&self, value: f64, limit: f64) -> bool {
+        if self.above { value > limit } else { value < limit }
     }
 
     /// Writes gate and verdict into the rows that it is on. Where two gates are on one figure, the
@@ -172,7 +200,7 @@ impl Gate {
             row.new.samples.len() >= FEWEST_PAIRS,
             "an interval needs {FEWEST_PAIRS} samples"
         );
-        let past = |value: f64| if self.above { value > limit } else { value < limit };
+        let past = |value: f64| self.past(value, limit);
         let relative = matches!(self.limit, Limit::Percent(_));
         if !past(point) || (relative && row.below_clock) {
             Verdict::Ok

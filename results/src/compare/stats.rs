@@ -184,6 +184,18 @@ pub fn stddev_percent(samples: &[f64]) -> Option<f64> {
     Some((sum / (samples.len() - 1) as f64).sqrt() / mean.abs() * 100.0)
 }
 
+/// How far a further sample may lie from the mean of these, with 95 %: Student's quantile times the
+/// deviation, widened by the mean's own error. `None` under 2 samples.
+#[must_use]
+pub fn prediction_margin(samples: &[f64]) -> Option<f64> {
+    let mean = mean(samples)?;
+    let n = samples.len() as f64;
+    (samples.len() >= 2).then(|| {
+        let variance = samples.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        student_quantile(n - 1.0) * (variance * (1.0 + 1.0 / n)).sqrt()
+    })
+}
+
 /// Median; `None` of nothing.
 #[must_use]
 pub fn median(samples: &[f64]) -> Option<f64> {
