@@ -6,3 +6,7 @@
 
 pub mod cli;
 pub mod machine;
+pub mod plan;
+pub mod record;
+pub mod run;
+pub mod show;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::values::{self, Threads};
+use super::workload_args;
 use crate::machine::lists::IdList;
 use crate::machine::movable::Share;
 use crate::machine::{MachineSpec, Source};
@@ -146,6 +147,9 @@ pub struct RunArgs {
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Options of workloads, as typed.
+    #[arg(skip)]
+    pub workload_options: Vec<workload_args::Given>,
     #[arg(short = 't', hide = true, num_args = 0..=1, value_name = "N", default_missing_value = "")]
     pub(super) t: Option<String>,
     #[arg(long, hide = true)]
@@ -362,6 +366,7 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+        crate::cli::command().debug_assert();
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! `stress man`: the man page, from the same tree as `--help`.
 
-use clap::CommandFactory;
-
-use super::args::Cli;
 use super::exit::{Exit, Stop, print};
 
 /// Prints the man page of `stress` and, after it, one section for each subcommand, as roff.
@@ -10,7 +7,7 @@ use super::exit::{Exit, Stop, print};
 /// # Errors
 /// If stdout can't be written.
 pub fn run() -> Result<Exit, Stop> {
-    let mut command = Cli::command();
+    let mut command = super::command();
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;

@@ -1,6 +1,7 @@
 //! The command line: what may be typed (`args`, `values`), what each subcommand does (one file
 //! each), how it ends (`exit`).
 
+pub mod amplify;
 pub mod args;
 pub mod completions;
 pub mod exit;
@@ -10,6 +11,7 @@ pub mod man;
 pub mod run;
 pub mod suggest;
 pub mod values;
+pub mod workload_args;
 
 use std::ffi::OsString;
 
@@ -25,10 +27,9 @@ use exit::{Exit, Stop};
 /// # Errors
 /// A mistake, as one line with exit code 2; or help and version, which stop with exit code 0.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
-    let cli = Cli::command()
-        .try_get_matches_from(args)
-        .and_then(|m| Cli::from_arg_matches(&m))
-        .map_err(|e| stop(&e))?;
+    let matches = command().try_get_matches_from(args).map_err(|e| stop(&e))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| stop(&e))?;
+    cli.run.workload_options = workload_args::given(&matches);
     if let Some(value) = &cli.run.t {
         return Err(Stop::usage(t_hint(value)));
     }
@@ -36,6 +37,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
     }
     Ok(cli)
+}
+
+/// All flags, those that workloads declare included.
+pub fn command() -> clap::Command {
+    workload_args::add(Cli::command())
 }
 
 /// The policy of a `--variant`.

@@ -1,17 +1,315 @@
 //! A run: `stress --workload NAME ...`.
 
-use super::args::RunArgs;
-use super::exit::{Exit, Stop};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use results::compare::{self, Gate, Style};
+use results::schema::{Comparison, Run, RunSet, VERSION};
+use results::store;
+use workloads::Workload;
+
+use super::args::{Format, RunArgs};
+use super::exit::{Exit, Stop, print};
+use super::suggest;
+use crate::plan::Plan;
+use crate::record::clock;
+use crate::record::document::{self, Heading};
+use crate::run::rounds::{self, Session};
+use crate::run::signals::Signals;
+use crate::show::progress::Progress;
+use crate::show::{dry_run, finding, summary};
+
+impl From<results::Error> for Stop {
+    fn from(error: results::Error) -> Self {
+        Self::usage(error.to_string())
+    }
+}
 
 /// Runs what was asked for.
 ///
 /// # Errors
 /// Bad input, or a machine that can't run it.
 pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
-    if args.workload.is_empty() && args.name.is_empty() {
+    let workloads = chosen(args)?;
+    let plans: Vec<Plan> =
+        workloads.into_iter().map(|w| Plan::new(w, args)).collect::<Result<_, _>>()?;
+    let gates = gates(args, &plans)?;
+    if args.output.dry_run {
+        let texts: Vec<String> = plans.iter().map(dry_run::text).collect();
+        print(&texts.join("\n"))?;
+        return Ok(Exit::Ok);
+    }
+    check_output(args)?;
+    let signals = Signals::catch().map_err(|e| Stop::cannot_run(format!("signals: {e}")))?;
+    let mut outcomes = Vec::new();
+    for plan in &plans {
+        let outcome = one(plan, args, &gates, &signals)?;
+        let is_cut = outcome.session.signal.is_some();
+        outcomes.push(outcome);
+        if is_cut {
+            break;
+        }
+    }
+    show(args, &outcomes)?;
+    let wedged = outcomes.iter().any(|o| o.session.rounds.iter().any(|r| r.is_wedged));
+    let exit = exit_of(args, &outcomes);
+    if wedged {
+        // Threads that can't end must not keep the process.
+        std::process::exit(i32::from(exit.code()));
+    }
+    Ok(exit)
+}
+
+/// What one plan gave.
+struct Outcome {
+    session: Session,
+    runs: Vec<Run>,
+    comparisons: Vec<Comparison>,
+    /// 0, 5 or 2 as the gates say.
+    gate: i32,
+    file: Option<PathBuf>,
+}
+
+fn chosen(args: &RunArgs) -> Result<Vec<&'static dyn Workload>, Stop> {
+    let names = if args.workload.is_empty() { &args.name } else { &args.workload };
+    if names.is_empty() {
         return Err(Stop::usage(
             "no workload: name one, as in stress --workload cpuset01 --threads 64  (stress list workloads)",
         ));
     }
-    Err(Stop::cannot_run("running workloads is not in this build yet"))
+    let find = |name: &String| {
+        workloads::find(name).ok_or_else(|| {
+            let known = workloads::all().iter().map(|w| w.info().name);
+            Stop::usage(suggest::unknown("workload", name, known, "stress list workloads"))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn gates(args: &RunArgs, plans: &[Plan]) -> Result<Vec<Gate>, Stop> {
+    let verdict = &args.verdict;
+    for (given, flag) in [
+        (verdict.baseline.is_some(), "--baseline"),
+        (verdict.save_baseline.is_some(), "--save-baseline"),
+    ] {
+        if given {
+            return Err(Stop::usage(format!("{flag} needs the history store: use stress history")));
+        }
+    }
+    if !verdict.fail_on.is_empty() && plans.iter().any(|p| p.variants.len() < 2) {
+        return Err(Stop::usage(
+            "--fail-on needs something to compare with: give a second --variant, or use stress compare",
+        ));
+    }
+    Ok(verdict.fail_on.iter().map(|text| text.parse()).collect::<results::error::Result<_>>()?)
+}
+
+/// Refuses a place for the results before anything is run for them.
+fn check_output(args: &RunArgs) -> Result<(), Stop> {
+    let Some(path) = &args.output.output else { return Ok(()) };
+    let file = if path.is_dir() { path.join(store::RUN_FILE) } else { path.clone() };
+    let taken = std::fs::metadata(&file).is_ok_and(|m| m.is_file());
+    if taken && !args.output.force {
+        return Err(results::Error::Exists { path: file }.into());
+    }
+    Ok(())
+}
+
+fn one(plan: &Plan, args: &RunArgs, gates: &[Gate], signals: &Signals) -> Result<Outcome, Stop> {
+    let heading = heading(args);
+    let mut plan = plan.clone();
+    plan.notes.extend(host_notes(&heading, plan.threads));
+    if args.verdict.strict_host && !host_notes(&heading, plan.threads).is_empty() {
+        return Err(Stop::cannot_run(format!("--strict-host: {}", plan.notes.join("; "))));
+    }
+    let plan = &plan;
+    let mut progress =
+        Progress::new(args.output.progress, args.output.status_interval, args.output.quiet);
+    progress.begin(plan);
+    let mut keeper = Keeper::new(args);
+    let session = rounds::run(plan, signals, &mut progress, |session| {
+        keeper.keep(&document::runs(plan, session, &heading), &[])
+    })?;
+    progress.end();
+    let mut runs = document::runs(plan, &session, &heading);
+    for run in &mut runs {
+        run.host.load_after = Some(results::host::load());
+    }
+    let (comparisons, gate) = compare(&runs, gates, plan.seed)?;
+    keeper.keep(&runs, &comparisons)?;
+    Ok(Outcome { session, runs, comparisons, gate, file: keeper.file })
+}
+
+fn heading(args: &RunArgs) -> Heading {
+    let started = SystemTime::now();
+    Heading {
+        session: store::new_run_id(started),
+        started,
+        command_line: std::env::args().collect(),
+        host: results::host::read(),
+        clock: clock::measure(),
+        allow_findings: args.verdict.allow_findings,
+    }
+}
+
+fn host_notes(heading: &Heading, threads: u32) -> Vec<String> {
+    results::host::notes(&heading.host, Some(threads)).into_iter().map(|n| n.text).collect()
+}
+
+/// The base against each other variant.
+fn compare(runs: &[Run], gates: &[Gate], seed: u64) -> Result<(Vec<Comparison>, i32), Stop> {
+    let Some((base, others)) = runs.split_first() else { return Ok((Vec::new(), 0)) };
+    let options = compare::Options { gates: gates.to_vec(), seed, ..Default::default() };
+    let comparisons: Vec<Comparison> = others
+        .iter()
+        .map(|new| compare::compare_runs(&[base], &[new], &options))
+        .collect::<results::error::Result<_>>()?;
+    if comparisons.is_empty() {
+        return Ok((comparisons, 0));
+    }
+    let all: Vec<&Run> = runs.iter().collect();
+    let outcome = compare::outcome(comparisons, Style::Robot, Vec::new(), &all);
+    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    Ok((outcome.comparisons, outcome.exit))
+}
+
+/// Keeps the record up to date on disk.
+struct Keeper<'a> {
+    args: &'a RunArgs,
+    dir: Option<PathBuf>,
+    file: Option<PathBuf>,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(args: &'a RunArgs) -> Self {
+        Self { args, dir: None, file: None }
+    }
+
+    fn keep(&mut self, runs: &[Run], comparisons: &[Comparison]) -> Result<(), Stop> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => self.place(runs)?,
+        };
+        match runs {
+            [run] => store::save(run, &file, self.args.output.force)?,
+            _ => store::save_set(&set(runs, comparisons), &file, self.args.output.force)?,
+        }
+        if let Some(dir) = &self.dir {
+            write_findings(dir, runs)?;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn place(&mut self, runs: &[Run]) -> Result<PathBuf, Stop> {
+        let Some(path) = &self.args.output.output else {
+            let mut named = runs[0].clone();
+            let names: Vec<&str> = runs.iter().map(|r| r.variant.name.as_str()).collect();
+            named.variant.name = names.join("+");
+            let base = Path::new(store::RUNS_DIR);
+            let dir = store::new_run_dir(base, SystemTime::now(), &named)?;
+            self.dir = Some(dir.clone());
+            return Ok(dir.join(store::RUN_FILE));
+        };
+        let text = path.to_string_lossy();
+        if path.is_dir() || text.ends_with('/') {
+            self.dir = Some(path.clone());
+            return Ok(path.join(store::RUN_FILE));
+        }
+        Ok(path.clone())
+    }
+}
+
+/// `finding-N.txt` and `.json` beside the record; with several variants each names its own.
+fn write_findings(dir: &Path, runs: &[Run]) -> Result<(), Stop> {
+    for (index, run) in runs.iter().enumerate() {
+        let of = if runs.len() > 1 { format!("{}-", index + 1) } else { String::new() };
+        for found in &run.findings {
+            let path = dir.join(format!("finding-{of}{}.txt", found.number));
+            store::write_atomic(&path, finding::text(run, found).as_bytes())?;
+            let path = path.with_extension("json");
+            store::write_atomic(&path, store::to_json(found).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn set(runs: &[Run], comparisons: &[Comparison]) -> RunSet {
+    let comparison = (!comparisons.is_empty()).then(|| comparisons.to_vec());
+    RunSet { schema: VERSION, runs: runs.to_vec(), comparison }
+}
+
+fn show(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), Stop> {
+    match args.output.format {
+        Format::Text => {
+            for (index, outcome) in outcomes.iter().enumerate() {
+                let text = if args.output.quiet {
+                    outcome.runs.iter().map(verdict_line).collect()
+                } else {
+                    summary::text(&outcome.runs, &outcome.comparisons, outcome.file.as_deref())
+                };
+                print(if index > 0 { "\n" } else { "" })?;
+                print(&text)?;
+            }
+        }
+        Format::Json => print(&json(outcomes))?,
+        Format::Ktap => print(&ktap(outcomes))?,
+    }
+    Ok(())
+}
+
+fn json(outcomes: &[Outcome]) -> String {
+    if let [Outcome { runs, .. }] = outcomes
+        && let [run] = runs.as_slice()
+    {
+        return store::to_json(run);
+    }
+    let runs: Vec<Run> = outcomes.iter().flat_map(|o| o.runs.clone()).collect();
+    let comparisons: Vec<Comparison> =
+        outcomes.iter().flat_map(|o| o.comparisons.clone()).collect();
+    store::to_json(&set(&runs, &comparisons))
+}
+
+fn verdict_line(run: &Run) -> String {
+    let counted = run.findings.iter().filter(|f| f.counts).count();
+    let verdict = match counted {
+        0 if run.interrupted => "interrupted".to_owned(),
+        0 => "ok".to_owned(),
+        n => format!("{n} found"),
+    };
+    format!("{}  {}  {verdict}\n", run.workload, run.variant.name)
+}
+
+/// Test results as kselftest's runner reads them: one test for each variant.
+fn ktap(outcomes: &[Outcome]) -> String {
+    let runs: Vec<&Run> = outcomes.iter().flat_map(|o| &o.runs).collect();
+    let mut text = format!("KTAP version 1\n1..{}\n", runs.len());
+    for (number, run) in (1..).zip(runs) {
+        let counted: Vec<_> = run.findings.iter().filter(|f| f.counts).collect();
+        let state = if counted.is_empty() { "ok" } else { "not ok" };
+        let skip = if run.interrupted { " # SKIP interrupted" } else { "" };
+        for found in counted {
+            text += &format!("# {}\n", found.title);
+        }
+        text += &format!("{state} {number} {}.{}{skip}\n", run.workload, run.variant.name);
+    }
+    text
+}
+
+fn exit_of(args: &RunArgs, outcomes: &[Outcome]) -> Exit {
+    if let Some(signal) = outcomes.iter().find_map(|o| o.session.signal) {
+        return signal;
+    }
+    let codes: Vec<i32> = outcomes.iter().flat_map(|o| o.runs.iter().map(|r| r.exit)).collect();
+    let gates: Vec<i32> = outcomes.iter().map(|o| o.gate).collect();
+    let _ = args;
+    if codes.contains(&1) {
+        Exit::Findings
+    } else if gates.contains(&5) {
+        Exit::Regression
+    } else if gates.contains(&2) {
+        Exit::Usage
+    } else {
+        Exit::Ok
+    }
 }

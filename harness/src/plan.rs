@@ -1,0 +1,382 @@
+//! What will be done, as data: variants, rounds and their order, phases, seed, machine.
+//!
+//! **What.** [`Plan::new`] turns what was typed into what will happen and refuses what can't,
+//! before anything starts. `--dry-run` prints it.
+//!
+//! **Why.** Rounds of several variants are interleaved A B B A, so that what the host does
+//! meanwhile, and its drift, hit all variants alike.
+
+use std::time::Duration;
+
+use allocator::kernel::KernelConfig;
+use allocator::machine::Machine;
+use allocator::policy::Policy;
+use allocator::race::Point;
+use workloads::{Info, Movable, Options, Workload, WorkloadError};
+
+use crate::cli::amplify;
+use crate::cli::args::{ModelArgs, RunArgs};
+use crate::cli::exit::Stop;
+use crate::cli::values::Threads;
+use crate::cli::workload_args;
+use crate::machine::movable::Share;
+use crate::machine::{self, MachineSpec, Source, affinity, metadata};
+
+/// Warm-up of a round unless `--warmup` says otherwise.
+const WARMUP: Duration = Duration::from_secs(1);
+
+/// How long the measured phase of a round is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So long.
+    Time(Duration),
+    /// Until so many of the workload's first operation are done.
+    Ops(u64),
+}
+
+/// A policy to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// As the user wrote it.
+    pub name: String,
+    /// What it means.
+    pub policy: Policy,
+}
+
+/// One round of one variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Index of the variant.
+    pub variant: usize,
+    /// Round of that variant, from 0.
+    pub round: u32,
+}
+
+/// What will be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the tasks do.
+    pub workload: &'static dyn Workload,
+    /// The workload's own options, defaults included.
+    pub options: Options,
+    /// Policies; the first is the base.
+    pub variants: Vec<Variant>,
+    /// Rounds of each variant.
+    pub rounds: u32,
+    /// Measured phase of each round.
+    pub length: Length,
+    /// Warm-up of each round.
+    pub warmup: Duration,
+    /// Task threads.
+    pub threads: u32,
+    /// Seed of all choices.
+    pub seed: u64,
+    /// The machine, with each CPU placed on a host CPU.
+    pub machine: Machine,
+    /// What the machine is made from.
+    pub machine_spec: MachineSpec,
+    /// The kernel around the allocator; its seed is each round's own.
+    pub config: KernelConfig,
+    /// What the user should know, one line each.
+    pub notes: Vec<String>,
+    /// Do transient verdicts count?
+    pub strict: bool,
+    /// End at the first finding?
+    pub stop_on_finding: bool,
+}
+
+impl From<WorkloadError> for Stop {
+    fn from(error: WorkloadError) -> Self {
+        match error {
+            WorkloadError::Usage(what) => Self::usage(what),
+            WorkloadError::CantRun(what) => Self::cannot_run(what),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan for one workload.
+    ///
+    /// # Errors
+    /// Bad input, or a machine that can't run it.
+    pub fn new(workload: &'static dyn Workload, args: &RunArgs) -> Result<Self, Stop> {
+        let info = workload.info();
+        let options = workload_args::options(info, &args.workload_options)?;
+        let variants = variants(&args.variant)?;
+        let comparing = variants.len() > 1;
+        let (rounds, duration) = defaults(info.name, comparing);
+        let length = match args.ops {
+            Some(ops) => Length::Ops(ops),
+            None => Length::Time(args.duration.unwrap_or(duration)),
+        };
+        let mut notes = Vec::new();
+        let machine_spec = fitted(args.machine.spec(), info, &mut notes)?;
+        let (machine, machine_notes) = machine::load(&machine_spec)?;
+        metadata::check_room(&machine)?;
+        notes.extend(machine_notes.0);
+        let threads = match args.threads {
+            Some(Threads::Count(n)) => n,
+            Some(Threads::All) | None => allowed_cpus(&machine_spec)?,
+        };
+        for variant in &variants {
+            workload.check(&machine, &variant.policy, &options, threads)?;
+            notes.extend(unbuilt(variant));
+        }
+        Ok(Self {
+            workload,
+            options,
+            rounds: args.rounds.unwrap_or(rounds),
+            length,
+            warmup: args.warmup.unwrap_or(WARMUP),
+            threads,
+            seed: args.seed.unwrap_or_else(rand::random),
+            config: config(&args.model, &variants)?,
+            variants,
+            machine,
+            machine_spec,
+            notes,
+            strict: args.verdict.strict,
+            stop_on_finding: args.verdict.stop_on_finding,
+        })
+    }
+
+    /// All turns in the order in which they are run.
+    pub fn turns(&self) -> Vec<Turn> {
+        turns(self.variants.len(), self.rounds)
+    }
+
+    /// The seed of a round: the same for all variants, so that rounds pair up.
+    pub fn round_seed(&self, round: u32) -> u64 {
+        // splitmix64's increment: neighbours give unrelated streams.
+        self.seed.wrapping_add(u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// How long all of it takes, if that is known before.
+    pub fn total(&self) -> Option<Duration> {
+        match self.length {
+            Length::Time(measured) => Some((self.warmup + measured) * self.turn_count()),
+            Length::Ops(_) => None,
+        }
+    }
+
+    /// Number of turns.
+    pub fn turn_count(&self) -> u32 {
+        self.rounds * self.variants.len() as u32
+    }
+
+    /// Host CPUs that the model's CPUs are placed on.
+    pub fn host_cpus(&self) -> machine::lists::IdList {
+        self.machine.cpus.iter().filter_map(|c| c.host_cpu).collect()
+    }
+}
+
+/// Forwards, backwards, forwards: A B B A A B ...
+pub fn turns(variants: usize, rounds: u32) -> Vec<Turn> {
+    let mut all = Vec::new();
+    for round in 0..rounds {
+        let forwards = 0..variants;
+        let mut turn = |variant| all.push(Turn { variant, round });
+        if round % 2 == 0 {
+            forwards.for_each(&mut turn);
+        } else {
+            forwards.rev().for_each(&mut turn);
+        }
+    }
+    all
+}
+
+/// Rounds and measured time of each unless the user says otherwise.
+pub fn defaults(workload: &str, comparing: bool) -> (u32, Duration) {
+    match workload {
+        _ if !comparing => (1, Duration::from_secs(10)),
+        // Their operations take seconds.
+        "oom-storm" | "offline-free" => (6, Duration::from_secs(10)),
+        _ => (10, Duration::from_secs(2)),
+    }
+}
+
+fn variants(specs: &[String]) -> Result<Vec<Variant>, Stop> {
+    let mainline = ["mainline".to_owned()];
+    let specs = if specs.is_empty() { &mainline } else { specs };
+    let mut variants: Vec<Variant> = Vec::new();
+    for spec in specs {
+        if variants.iter().any(|v| v.name == *spec) {
+            return Err(Stop::usage(format!(
+                "--variant '{spec}' stands twice: to see the noise, use --rounds"
+            )));
+        }
+        variants.push(Variant { name: spec.clone(), policy: crate::cli::policy(spec)? });
+    }
+    Ok(variants)
+}
+
+fn unbuilt(variant: &Variant) -> Option<String> {
+    let axes: Vec<&str> = variant.policy.unbuilt().into_iter().map(|a| a.word()).collect();
+    (!axes.is_empty()).then(|| {
+        let acts = if axes.len() == 1 { "acts" } else { "act" };
+        format!("{}: {} {acts} as mainline, not built yet", variant.name, axes.join(", "))
+    })
+}
+
+fn allowed_cpus(spec: &MachineSpec) -> Result<u32, Stop> {
+    let cpus = match &spec.cpus {
+        Some(cpus) => cpus.clone(),
+        None => affinity::allowed_cpus()?,
+    };
+    Ok(cpus.len().max(1) as u32)
+}
+
+/// Adds what the workload needs and the machine lacks; what the user chose stays.
+fn fitted(
+    mut spec: MachineSpec,
+    info: &Info,
+    notes: &mut Vec<String>,
+) -> Result<MachineSpec, Stop> {
+    let wants_cap = info.memory_per_node.is_some() && spec.memory_bytes.is_none();
+    let wants_nodes = info.nodes > 1 && spec.fake_numa.is_none();
+    let wants_movable = info.movable != Movable::None && spec.movable.is_none();
+    if !(wants_cap || wants_nodes || wants_movable) {
+        return Ok(spec);
+    }
+    let (machine, _) = machine::load(&spec)?;
+    let with_memory = machine.nodes.iter().filter(|n| pages(n) > 0).count() as u32;
+    let mut nodes = with_memory;
+    if wants_nodes && with_memory < info.nodes {
+        spec.fake_numa = Some(info.nodes);
+        nodes = info.nodes;
+        notes.push(format!("{} needs {nodes} nodes: made by --fake-numa {nodes}", info.name));
+    }
+    if let Some(most) = info.memory_per_node.filter(|_| wants_cap) {
+        let cap = most * u64::from(nodes);
+        if machine.managed_pages() * 4096 > cap {
+            spec.memory_bytes = Some(cap);
+            notes.push(format!("{} models {} MiB a node at most: --memory", info.name, most >> 20));
+        }
+    }
+    if wants_movable && !has_movable(&machine) {
+        spec.movable = Some(match info.movable {
+            Movable::Percent(percent) => Share::Percent(f64::from(percent)),
+            Movable::OneBlock | Movable::None => {
+                let block = u64::from(machine.block_pages) * 4096;
+                Share::Bytes(block * u64::from(nodes))
+            }
+        });
+        notes.push(format!("{} needs ZONE_MOVABLE: made by --movable", info.name));
+    }
+    Ok(spec)
+}
+
+fn pages(node: &allocator::machine::Node) -> u64 {
+    node.zones.iter().map(|z| z.managed_pages).sum()
+}
+
+fn has_movable(machine: &Machine) -> bool {
+    let movable = |z: &allocator::machine::Zone| {
+        z.idx == allocator::ids::ZoneIdx::Movable && z.managed_pages > 0
+    };
+    machine.nodes.iter().any(|n| n.zones.iter().any(movable))
+}
+
+/// The kernel around the allocator, without a seed.
+fn config(args: &ModelArgs, variants: &[Variant]) -> Result<KernelConfig, Stop> {
+    if args.touch {
+        return Err(Stop::usage("--touch is not in this build yet: frames are metadata only"));
+    }
+    if args.irq_rate.is_some() {
+        return Err(Stop::usage("--irq-rate is not in this build yet: there are no interrupts"));
+    }
+    let defaults = KernelConfig::default();
+    let amplify = amplify::parse_all(&args.amplify)?;
+    // All variants of a comparison run the same copy of the fast paths.
+    let instrumented = defaults.instrumented || (!amplify.is_empty() && !variants.is_empty());
+    Ok(KernelConfig {
+        hz: args.hz,
+        time_scale: args.time_scale,
+        swap_pages: args.swap.unwrap_or(0) / 4096,
+        amplify,
+        instrumented,
+        unmap_ns_per_page: args.unmap_ns_per_page.unwrap_or(defaults.unmap_ns_per_page),
+        console_ns_per_char: args.console_ns_per_char.unwrap_or(defaults.console_ns_per_char),
+        ..defaults
+    })
+}
+
+/// The machine's source as the user names it.
+pub fn source_name(source: &Source) -> String {
+    match source {
+        Source::Host => "host".to_owned(),
+        Source::File(path) | Source::Directory(path) | Source::Xml(path) => {
+            path.display().to_string()
+        }
+        Source::Synthetic(string) => format!("synthetic:{string}"),
+    }
+}
+
+/// Points by name, for messages.
+pub fn point_names() -> impl Iterator<Item = &'static str> {
+    Point::ALL.iter().map(|p| p.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn check(variants: usize, rounds: u32, expected: &str) {
+        let letters: String =
+            turns(variants, rounds).iter().map(|t| (b'A' + t.variant as u8) as char).collect();
+        assert_eq!(letters, expected);
+    }
+
+    #[test]
+    fn variants_take_turns_forwards_and_backwards() {
+        check(1, 3, "AAA");
+        check(2, 4, "ABBAABBA");
+        check(3, 2, "ABCCBA");
+        let rounds: Vec<u32> = turns(2, 3).iter().map(|t| t.round).collect();
+        assert_eq!(rounds, [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_comparison_is_made_of_more_and_shorter_rounds() {
+        assert_eq!(defaults("cpuset01", false), (1, Duration::from_secs(10)));
+        assert_eq!(defaults("cpuset01", true), (10, Duration::from_secs(2)));
+        assert_eq!(defaults("oom-storm", true), (6, Duration::from_secs(10)));
+    }
+
+    fn plan(args: &[&str]) -> Result<Plan, Stop> {
+        let args = ["stress", "page-alloc", "--machine", "synthetic:numa:1(memory=256MiB) pu:2"]
+            .iter()
+            .chain(args);
+        let cli = crate::cli::Cli::try_parse_from(args).unwrap();
+        Plan::new(workloads::find("page-alloc").unwrap(), &cli.run)
+    }
+
+    #[test]
+    fn what_was_typed_wins_over_defaults() {
+        let plan = plan(&["--rounds", "3", "--duration", "5s", "--warmup", "0", "--seed", "7"]);
+        let plan = plan.unwrap();
+        assert_eq!((plan.rounds, plan.seed), (3, 7));
+        assert_eq!(plan.length, Length::Time(Duration::from_secs(5)));
+        assert_eq!(plan.total(), Some(Duration::from_secs(15)));
+        assert_eq!(plan.variants[0].name, "mainline");
+        assert_ne!(plan.round_seed(0), plan.round_seed(1));
+    }
+
+    #[test]
+    fn operations_replace_time() {
+        let plan = plan(&["--ops", "2k", "--variant", "v4.11", "--variant", "v4.13"]).unwrap();
+        assert_eq!((plan.length, plan.total()), (Length::Ops(2000), None));
+        assert_eq!((plan.rounds, plan.turn_count()), (10, 20));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_the_start() {
+        let refused = |args: &[&str]| plan(args).unwrap_err().message;
+        let twice = refused(&["--variant", "v4.11", "--variant", "v4.11"]);
+        assert!(twice.contains("stands twice"), "{twice}");
+        assert!(refused(&["--variant", "v4.99"]).contains("v4.9"));
+        assert!(refused(&["--amplify", "S17=2"]).contains("--amplify"));
+        assert!(refused(&["--threads", "64k"]).contains("take a smaller --batch"));
+    }
+}

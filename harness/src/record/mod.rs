@@ -1,0 +1,8 @@
+//! From what happened to the record: the clock, what each thread records, and the document.
+
+pub mod clock;
+pub mod document;
+pub mod findings;
+pub mod preemption;
+pub mod recorder;
+pub mod stock;

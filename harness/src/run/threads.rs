@@ -1,0 +1,348 @@
+//! The OS threads of a round: tasks, CPU threads, node threads.
+//!
+//! **What.** A task thread makes its body's steps, pinned to the host CPU of its model CPU. A CPU
+//! thread runs what the kernel runs on that CPU outside the tasks (queued drains) and sleeps
+//! otherwise. kswapd has a thread for each node with memory.
+//!
+//! **Why.** The race is between real threads on real CPUs; a thread that the host moves about would
+//! meet the others' caches by chance.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+use allocator::ids::CpuId;
+use allocator::kernel::Kernel;
+use allocator::machine::Machine;
+use allocator::sync::Arc;
+use allocator::task::{Cx, CxStats, Task};
+use results::histogram::{Config, OpHistograms, OpNames};
+use workloads::{Env, Step, TaskBody, TaskSpec};
+
+use super::control::{Control, Phase, Slot, Snapshot, lock};
+use crate::cli::exit::Stop;
+use crate::machine::affinity;
+use crate::record::clock::Ticks;
+use crate::record::preemption::Usage;
+use crate::record::recorder::{Outbox, PathObserver, Spans, ThreadRecorder};
+
+/// Stack of the threads that only wait for work; tasks get the default.
+const SERVICE_STACK: usize = 512 << 10;
+
+/// Counters of one or more contexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that reached S1.
+    pub slow_entries: u64,
+    /// Passes through S7 after the first of a request.
+    pub slow_retries: u64,
+    /// Jumps to S1.
+    pub restarts: u64,
+    /// Requests that failed.
+    pub failures: u64,
+    /// Waits for a zone lock.
+    pub zone_lock_waits: u64,
+    /// Waits for a pcp section that another task of the model CPU was in.
+    pub pcp_section_waits: u64,
+    /// Rounds spent spinning on a sequence counter.
+    pub seq_spins: u64,
+    /// Interrupts delivered.
+    pub irqs: u64,
+}
+
+impl Stats {
+    /// Of one context, so far.
+    pub fn of(stats: &CxStats) -> Self {
+        Self {
+            slow_entries: stats.slow_entries.get(),
+            slow_retries: stats.slow_retries.get(),
+            restarts: stats.restarts.get(),
+            failures: stats.failures.get(),
+            zone_lock_waits: stats.zone_lock_waits.get(),
+            pcp_section_waits: stats.pcp_section_waits.get(),
+            seq_spins: stats.seq_spins.get(),
+            irqs: stats.irqs.get(),
+        }
+    }
+
+    fn zip(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            slow_entries: f(self.slow_entries, other.slow_entries),
+            slow_retries: f(self.slow_retries, other.slow_retries),
+            restarts: f(self.restarts, other.restarts),
+            failures: f(self.failures, other.failures),
+            zone_lock_waits: f(self.zone_lock_waits, other.zone_lock_waits),
+            pcp_section_waits: f(self.pcp_section_waits, other.pcp_section_waits),
+            seq_spins: f(self.seq_spins, other.seq_spins),
+            irqs: f(self.irqs, other.irqs),
+        }
+    }
+
+    /// What was counted since an earlier look.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.zip(earlier, |a, b| a.saturating_sub(b))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+}
+
+/// What a task thread leaves of its measured phase.
+#[derive(Debug)]
+pub struct TaskLeft {
+    /// Its operations.
+    pub ops: OpHistograms,
+    /// The allocator's paths on it, if they were observed.
+    pub paths: Option<(OpHistograms, Spans)>,
+    /// Its counters.
+    pub stats: Stats,
+    /// CPU time and involuntary switches.
+    pub usage: Usage,
+}
+
+/// What all task threads need to know.
+#[derive(Clone, Debug)]
+pub struct TaskSetup {
+    /// The model.
+    pub kernel: Arc<Kernel>,
+    /// The round's control.
+    pub control: Arc<Control>,
+    /// Names of the workload's operations.
+    pub names: OpNames,
+    /// Are the allocator's paths timed?
+    pub observes_paths: bool,
+    /// Seed of the contexts.
+    pub seed: u64,
+}
+
+/// A started task thread. A panic comes back as the thread's result.
+pub type TaskHandle = JoinHandle<std::thread::Result<TaskLeft>>;
+
+/// Starts the tasks; all of them wait at the gate.
+///
+/// # Errors
+/// If the host refuses a thread; those already started end.
+pub fn start_tasks(setup: &TaskSetup, tasks: Vec<TaskSpec>) -> Result<Vec<TaskHandle>, Stop> {
+    let wanted = tasks.len();
+    let mut handles: Vec<TaskHandle> = Vec::with_capacity(wanted);
+    for (index, spec) in tasks.into_iter().enumerate() {
+        let thread_setup = setup.clone();
+        let body = move || {
+            let run = || TaskThread::new(&thread_setup, index, spec.task).run(spec.body);
+            let result = catch_unwind(AssertUnwindSafe(run));
+            thread_setup.control.slots[index].done.store(1, Ordering::Relaxed);
+            thread_setup.control.nudge();
+            result
+        };
+        match Builder::new().name(format!("task{}", index + 1)).spawn(body) {
+            Ok(handle) => handles.push(handle),
+            Err(e) => {
+                setup.control.begin(Phase::Stop);
+                handles.into_iter().for_each(|h| drop(h.join()));
+                return Err(refused(&e, index, wanted));
+            }
+        }
+    }
+    Ok(handles)
+}
+
+/// The host refused a thread.
+fn refused(error: &io::Error, started: usize, wanted: usize) -> Stop {
+    Stop::cannot_run(format!(
+        "the host refused thread {} of {wanted} ({error}): take fewer --threads, or raise ulimit -u",
+        started + 1
+    ))
+}
+
+/// One task thread.
+struct TaskThread<'a> {
+    setup: &'a TaskSetup,
+    slot: &'a Slot,
+    cx: Cx,
+    recorder: ThreadRecorder,
+    ticks: Ticks,
+    outbox: Outbox,
+    /// Counters and usage when the measured phase began.
+    from: (Stats, Usage),
+    answered: u32,
+}
+
+impl<'a> TaskThread<'a> {
+    /// Pins the thread and waits at the gate.
+    fn new(setup: &'a TaskSetup, index: usize, task: Arc<Task>) -> Self {
+        pin_to(&setup.kernel.machine, CpuId(task.cpu.load(Ordering::Relaxed) as u16));
+        let ticks = Ticks::default();
+        let ops = OpHistograms::new(setup.names.clone(), Config::default());
+        let recorder = ThreadRecorder::new(ops, &ticks);
+        setup.control.wait_for_start();
+        let mut this = Self {
+            setup,
+            slot: &setup.control.slots[index],
+            cx: Cx::new(task, setup.seed),
+            recorder,
+            ticks,
+            outbox: Outbox::default(),
+            from: (Stats::default(), Usage::of_this_thread()),
+            answered: 0,
+        };
+        this.observe();
+        this
+    }
+
+    /// A new observer, if any; what the old one saw is in the outbox.
+    fn observe(&mut self) {
+        if self.setup.observes_paths {
+            self.cx.observer = Some(Box::new(PathObserver::new(&self.ticks, &self.outbox)));
+        }
+    }
+
+    fn run(mut self, mut body: Box<dyn TaskBody>) -> TaskLeft {
+        self.make_steps(&mut *body);
+        self.cx.observer = None;
+        let left = TaskLeft {
+            stats: Stats::of(&self.cx.stats).since(self.from.0),
+            usage: Usage::of_this_thread().since(&self.from.1),
+            ops: self.recorder.take(),
+            paths: self.outbox.take(),
+        };
+        let kernel = &self.setup.kernel;
+        body.finish(&mut Env { kernel, cx: &mut self.cx, recorder: &mut workloads::NoRecorder });
+        left
+    }
+
+    fn make_steps(&mut self, body: &mut dyn TaskBody) {
+        let control = &self.setup.control;
+        let kernel = &self.setup.kernel;
+        let mut steps = 0;
+        let mut measures = false;
+        let mut counted = 0;
+        let mut task = Arc::as_ptr(&self.cx.task);
+        loop {
+            let word = control.word();
+            match word.phase() {
+                Phase::Stop => return,
+                Phase::Measure if !measures => {
+                    measures = true;
+                    self.begin_measuring();
+                }
+                Phase::Wait | Phase::WarmUp | Phase::Measure => {}
+            }
+            if word.snapshot() != self.answered {
+                self.answered = word.snapshot();
+                self.publish(measures);
+            }
+            let recorder = &mut self.recorder;
+            let step = body.step(&mut Env { kernel, cx: &mut self.cx, recorder });
+            steps += 1;
+            // Relaxed: a sign of life, nothing is published by it.
+            self.slot.steps.store(steps, Ordering::Relaxed);
+            if !std::ptr::eq(task, Arc::as_ptr(&self.cx.task)) {
+                task = Arc::as_ptr(&self.cx.task);
+                *lock(&self.slot.task) = Arc::clone(&self.cx.task);
+            }
+            if measures && control.ops_left.is_some() {
+                let done = self.recorder.ops().count(0);
+                if control.spend(done - counted) {
+                    control.nudge();
+                }
+                counted = done;
+            }
+            if step == Step::Done {
+                return;
+            }
+        }
+    }
+
+    /// What was done so far only warmed up.
+    fn begin_measuring(&mut self) {
+        drop(self.recorder.take());
+        self.observe();
+        self.from = (Stats::of(&self.cx.stats), Usage::of_this_thread());
+    }
+
+    /// Answers the coordinator; it gets a copy, so that nothing is shared.
+    fn publish(&self, measures: bool) {
+        let ops = self.recorder.ops();
+        let snapshot = Snapshot { primary: ops.get(0).cloned().filter(|_| measures) };
+        *lock(&self.slot.snapshot) = snapshot;
+    }
+}
+
+/// Pins the calling thread to the host CPU of a model CPU. A host that refuses costs precision
+/// only, and the plan has placed CPUs where the process may run.
+fn pin_to(machine: &Machine, cpu: CpuId) {
+    if let Some(host_cpu) = machine.cpus[cpu.index()].host_cpu {
+        let _ = affinity::pin(host_cpu);
+    }
+}
+
+/// The threads that belong to the machine: one for each CPU, and those of the nodes.
+#[derive(Debug)]
+pub struct Service {
+    kernel: Arc<Kernel>,
+    stop: Arc<AtomicBool>,
+    cpu_threads: Vec<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// If the host refuses a thread; those already started end.
+    pub fn start(kernel: &Arc<Kernel>) -> Result<Self, Stop> {
+        let mut service =
+            Self { kernel: Arc::clone(kernel), stop: Arc::default(), cpu_threads: Vec::new() };
+        let wanted = kernel.cpus.len();
+        for cpu in 0..wanted {
+            let (kernel, stop) = (Arc::clone(kernel), Arc::clone(&service.stop));
+            let body = move || run_cpu(&kernel, CpuId(cpu as u16), &stop);
+            let builder = Builder::new().name(format!("cpu{cpu}")).stack_size(SERVICE_STACK);
+            match builder.spawn(body) {
+                Ok(handle) => service.cpu_threads.push(handle),
+                Err(e) => return Err(refused(&e, cpu, wanted)),
+            }
+        }
+        Ok(service)
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for cpu in &self.kernel.cpus {
+            cpu.has_thread.store(false, Ordering::Relaxed);
+            cpu.work.ring();
+        }
+        for handle in self.cpu_threads.drain(..) {
+            if let Err(panic) = handle.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        } else {
+            self.end();
+        }
+    }
+}
+
+fn run_cpu(kernel: &Arc<Kernel>, cpu: CpuId, stop: &AtomicBool) {
+    pin_to(&kernel.machine, cpu);
+    let cx = kernel.kernel_thread(&format!("kworker/{}", cpu.0), cpu);
+    let work = &kernel.cpus[cpu.index()].work;
+    kernel.cpus[cpu.index()].has_thread.store(true, Ordering::Relaxed);
+    while !stop.load(Ordering::Relaxed) {
+        work.wait(|| stop.load(Ordering::Relaxed));
+        kernel.run_cpu_work(&cx);
+    }
+    // Work that was queued while the flag was still up.
+    kernel.run_cpu_work(&cx);
+}

@@ -1,0 +1,6 @@
+//! What the user sees: progress while it runs, the summary when it is over, findings as mail.
+
+pub mod dry_run;
+pub mod finding;
+pub mod progress;
+pub mod summary;

@@ -1,0 +1,152 @@
+//! The progress line: redrawn on a terminal, plain lines every some seconds elsewhere.
+//!
+//! **Why.** A log must not be full of carriage returns, and a terminal not of old lines.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use results::format;
+
+use crate::cli::args::When;
+use crate::plan::{Length, Plan};
+use crate::run::phases::{Show, Status};
+
+/// Plain lines come this often unless `--status-interval` says otherwise.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows progress on stderr.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    interval: Option<Duration>,
+    last: Instant,
+    asked: bool,
+}
+
+impl Progress {
+    /// As `--progress` and `--status-interval` say.
+    pub fn new(progress: When, interval: Option<Duration>, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let (live, plain) = match progress {
+            When::Never => (false, None),
+            When::Auto if quiet => (false, interval),
+            When::Auto => (terminal, interval.or((!terminal).then_some(INTERVAL))),
+            When::Always => (terminal, interval.or((!terminal).then_some(INTERVAL))),
+        };
+        let bar = live.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+            bar.set_style(
+                ProgressStyle::with_template("{msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            bar
+        });
+        Self { bar, interval: plain, last: Instant::now(), asked: false }
+    }
+
+    /// The line above: what is run, once.
+    pub fn begin(&mut self, plan: &Plan) {
+        self.last = Instant::now();
+        if self.bar.is_some() || self.interval.is_some() {
+            self.print(&heading(plan));
+        }
+    }
+
+    /// Takes the line away.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn print(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Show for Progress {
+    fn status(&mut self, status: &Status<'_>) {
+        let due = self.interval.is_some_and(|i| self.last.elapsed() >= i);
+        if self.bar.is_none() && !due && !self.asked {
+            return;
+        }
+        let text = line(status);
+        if due || std::mem::take(&mut self.asked) {
+            self.last = Instant::now();
+            self.asked = false;
+            self.print(&text);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+        }
+    }
+
+    fn wants_figures(&self) -> bool {
+        // A snapshot is a copy of a histogram per thread: not for a line every ten seconds until
+        // that line is near. SIGUSR1 shows what is there.
+        self.bar.is_some()
+            || self.interval.is_some_and(|i| self.last.elapsed() + Duration::from_secs(3) >= i)
+    }
+
+    fn ask_line(&mut self) {
+        self.asked = true;
+    }
+}
+
+/// What is run, in one line.
+pub fn heading(plan: &Plan) -> String {
+    let names: Vec<&str> = plan.variants.iter().map(|v| v.name.as_str()).collect();
+    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{}  {}  {} on {}, {}  seed {:#x}",
+        plan.workload.info().name,
+        names.join(" "),
+        plural(plan.threads as usize, "thread"),
+        plural(plan.machine.cpus.len(), "CPU"),
+        plural(plan.machine.nodes.len(), "node"),
+        plan.seed
+    )
+}
+
+/// The progress line.
+pub fn line(status: &Status<'_>) -> String {
+    let plan = status.plan;
+    let mut parts = vec![time(status)];
+    if plan.variants.len() > 1 {
+        parts.push(plan.variants[status.turn.variant].name.clone());
+    }
+    if plan.turn_count() > 1 {
+        parts.push(format!("round {}/{}", status.order + 1, plan.turn_count()));
+    }
+    if let Some((histogram, seconds)) = status.primary {
+        let op = plan.workload.info().ops.first().copied().unwrap_or("op");
+        let rate = histogram.count() as f64 / seconds.max(1e-3);
+        parts.push(format!("{} {op}/s", format::count(rate)));
+        parts.push(format!("p99 {}", format::ns(histogram.quantile(0.99) as f64)));
+        parts.push(format!("max {}", format::ns(histogram.quantile(1.0) as f64)));
+    }
+    parts.push(format!("oom {}", status.kills));
+    parts.push(format!("FOUND {}", status.found));
+    format!(" {}", parts.join("  "))
+}
+
+fn time(status: &Status<'_>) -> String {
+    let seconds = status.elapsed.as_secs_f64();
+    if status.warms_up {
+        return format!("{seconds:.1}s/{:.1}s warm-up", status.plan.warmup.as_secs_f64());
+    }
+    match status.plan.length {
+        Length::Time(length) => format!("{seconds:.1}s/{:.1}s", length.as_secs_f64()),
+        Length::Ops(ops) => format!("{seconds:.1}s of {} ops", format::count(ops as f64)),
+    }
+}
