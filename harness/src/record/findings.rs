@@ -26,28 +26,27 @@ pub struct Setting<'a> {
     pub replay: &'a str,
 }
 
+/// Kinds whose word in the record is not their own.
+const WORDS: &[(FindingKind, &str)] =
+    &[(FindingKind::Reserve, "reserves"), (FindingKind::IsolatedHandedOut, "isolation")];
+
+/// Kinds that are about the OOM killer.
+const ABOUT_OOM: &[FindingKind] = &[
+    FindingKind::PrematureOom,
+    FindingKind::TransientOom,
+    FindingKind::Drift,
+    FindingKind::PrematureFailure,
+    FindingKind::ExtraVictim,
+    FindingKind::Unreapable,
+    FindingKind::LeftByReaper,
+    FindingKind::LateKill,
+    FindingKind::Panic,
+];
+
 /// The word of a kind in the record.
 pub fn kind_word(kind: FindingKind) -> String {
-    match kind {
-        FindingKind::Reserve => "reserves".to_owned(),
-        FindingKind::IsolatedHandedOut => "isolation".to_owned(),
-        FindingKind::PrematureOom
-        | FindingKind::TransientOom
-        | FindingKind::Drift
-        | FindingKind::PrematureFailure
-        | FindingKind::ExtraVictim
-        | FindingKind::Unreapable
-        | FindingKind::LeftByReaper
-        | FindingKind::LateKill
-        | FindingKind::UseAfterFree
-        | FindingKind::Conservation
-        | FindingKind::StrayPage
-        | FindingKind::SpuriousEbusy
-        | FindingKind::Lockup
-        | FindingKind::Panic
-        | FindingKind::SpuriousFailure
-        | FindingKind::MisplacedPage => kind.word().replace('_', "-"),
-    }
+    let own = WORDS.iter().find(|(k, _)| *k == kind).map(|(_, word)| (*word).to_owned());
+    own.unwrap_or_else(|| kind.word().replace('_', "-"))
 }
 
 /// Does a kind count for the exit code? A verdict that hangs on the reaper's tries does not when
@@ -58,49 +57,16 @@ pub fn counts(kind: FindingKind, strict: bool, is_real_time: bool) -> bool {
 
 /// Is it about the OOM killer?
 pub fn is_about_oom(kind: FindingKind) -> bool {
-    match kind {
-        FindingKind::PrematureOom
-        | FindingKind::TransientOom
-        | FindingKind::Drift
-        | FindingKind::PrematureFailure
-        | FindingKind::ExtraVictim
-        | FindingKind::Unreapable
-        | FindingKind::LeftByReaper
-        | FindingKind::LateKill
-        | FindingKind::Panic => true,
-        FindingKind::UseAfterFree
-        | FindingKind::Conservation
-        | FindingKind::Reserve
-        | FindingKind::IsolatedHandedOut
-        | FindingKind::StrayPage
-        | FindingKind::SpuriousEbusy
-        | FindingKind::Lockup
-        | FindingKind::SpuriousFailure
-        | FindingKind::MisplacedPage => false,
-    }
+    ABOUT_OOM.contains(&kind)
 }
 
+/// Only premature OOMs have grades.
 fn class(kind: FindingKind) -> Option<Class> {
-    match kind {
-        FindingKind::PrematureOom => Some(Class::Definite),
-        FindingKind::TransientOom => Some(Class::Transient),
-        FindingKind::Drift
-        | FindingKind::PrematureFailure
-        | FindingKind::ExtraVictim
-        | FindingKind::Unreapable
-        | FindingKind::LeftByReaper
-        | FindingKind::LateKill
-        | FindingKind::UseAfterFree
-        | FindingKind::Conservation
-        | FindingKind::Reserve
-        | FindingKind::IsolatedHandedOut
-        | FindingKind::StrayPage
-        | FindingKind::SpuriousEbusy
-        | FindingKind::Lockup
-        | FindingKind::Panic
-        | FindingKind::SpuriousFailure
-        | FindingKind::MisplacedPage => None,
-    }
+    let grades = [
+        (FindingKind::PrematureOom, Class::Definite),
+        (FindingKind::TransientOom, Class::Transient),
+    ];
+    grades.into_iter().find(|(k, _)| *k == kind).map(|(_, class)| class)
 }
 
 /// Names the task in a timeline: `comm/pid`.

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-use allocator::ids::CpuId;
+use allocator::ids::{CpuId, NodeId};
 use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::sync::Arc;
@@ -287,6 +287,7 @@ pub struct Service {
     kernel: Arc<Kernel>,
     stop: Arc<AtomicBool>,
     cpu_threads: Vec<JoinHandle<()>>,
+    node_threads: Vec<JoinHandle<()>>,
 }
 
 impl Service {
@@ -295,8 +296,12 @@ impl Service {
     /// # Errors
     /// If the host refuses a thread; those already started end.
     pub fn start(kernel: &Arc<Kernel>) -> Result<Self, Stop> {
-        let mut service =
-            Self { kernel: Arc::clone(kernel), stop: Arc::default(), cpu_threads: Vec::new() };
+        let mut service = Self {
+            kernel: Arc::clone(kernel),
+            stop: Arc::default(),
+            cpu_threads: Vec::new(),
+            node_threads: Vec::new(),
+        };
         let wanted = kernel.cpus.len();
         for cpu in 0..wanted {
             let (kernel, stop) = (Arc::clone(kernel), Arc::clone(&service.stop));
@@ -307,19 +312,47 @@ impl Service {
                 Err(e) => return Err(refused(&e, cpu, wanted)),
             }
         }
+        service.start_node_threads()?;
         Ok(service)
     }
 
+    /// kswapd of each node with memory, on the host CPUs of its node.
+    fn start_node_threads(&mut self) -> Result<(), Stop> {
+        let with_memory = self.kernel.n_memory.load();
+        let nodes: Vec<NodeId> = with_memory.iter().filter(|_| self.kernel.config.kswapd).collect();
+        for (index, node) in nodes.iter().copied().enumerate() {
+            let kernel = Arc::clone(&self.kernel);
+            let body = move || {
+                let _ = affinity::pin_to_any(&affinity::host_cpus_of(&kernel.machine, node));
+                let cpu = kernel.cpus.iter().find(|c| c.node == node).map_or(CpuId(0), |c| c.id);
+                let cx = kernel.kernel_thread(&format!("kswapd{node}"), cpu);
+                kernel.kswapd_main(&cx, node);
+            };
+            match Builder::new().name(format!("kswapd{node}")).spawn(body) {
+                Ok(handle) => self.node_threads.push(handle),
+                Err(e) => return Err(refused(&e, index, nodes.len())),
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self) {
+        // Node threads first: they may wait for work that CPU threads do.
+        self.kernel.stop_kswapds();
+        join_all(&mut self.node_threads);
         self.stop.store(true, Ordering::Relaxed);
         for cpu in &self.kernel.cpus {
             cpu.has_thread.store(false, Ordering::Relaxed);
             cpu.work.ring();
         }
-        for handle in self.cpu_threads.drain(..) {
-            if let Err(panic) = handle.join() {
-                std::panic::resume_unwind(panic);
-            }
+        join_all(&mut self.cpu_threads);
+    }
+}
+
+fn join_all(threads: &mut Vec<JoinHandle<()>>) {
+    for handle in threads.drain(..) {
+        if let Err(panic) = handle.join() {
+            std::panic::resume_unwind(panic);
         }
     }
 }
