@@ -429,7 +429,8 @@ impl Drop for ProcessList {
     fn drop(&mut self) {
         let kthreads = self.kthreads.get_mut().drain(..).filter_map(|process| process.upgrade());
         for process in self.processes.get_mut().drain(..).chain(kthreads) {
-            let threads = process.threads.try_lock().map(|mut threads| std::mem::take(&mut *threads));
+            let threads =
+                process.threads.try_lock().map(|mut threads| std::mem::take(&mut *threads));
             drop(threads);
         }
     }

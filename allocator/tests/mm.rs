@@ -78,7 +78,7 @@ fn a_process_maps_writes_unmaps_and_leaves_nothing() {
         let (cx, mm) = process(&k, "hog");
         let start = k.mmap(&cx, &mm, 10, VmFlags::empty(), None).unwrap();
         write_all(&k, &cx, &mm, start, 10);
-        assert_eq!((mm.rss(Rss::Anon), mm.total_vm.load(Ordering::Relaxed)), (10, 10));
+        assert_eq!((mm.rss(Rss::Anon), mm.total_vm()), (10, 10));
         assert_eq!(mm.pgtables_bytes(), 2 * 4096);
         assert_eq!(k.access(&cx, &mm, start, true), Fault::Present);
         assert_eq!(k.access(&cx, &mm, start.plus(10), true), Fault::SegmentationFault);
@@ -189,7 +189,7 @@ fn mlocked_pages_are_unevictable_until_munlock() {
         let start = k.mmap(&cx, &mm, 8, VmFlags::empty(), None).unwrap();
         write_all(&k, &cx, &mm, start, 2);
         k.mlock(&cx, &mm, start, 4).unwrap();
-        assert_eq!((mm.rss(Rss::Anon), mm.locked_vm.load(Ordering::Relaxed)), (4, 4));
+        assert_eq!((mm.rss(Rss::Anon), mm.locked_vm()), (4, 4));
         let is_locked = |n| {
             let pfn = mm.page_table.entry(start.plus(n)).pfn().unwrap();
             k.frame_state(pfn).has(flag::MLOCKED)

@@ -20,7 +20,7 @@ use crate::kernel::Kernel;
 use crate::mm::page_table::PageTable;
 use crate::mm::vma::{VmaIndex, VmaTree};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{self, Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Stamp};
 
 /// `mm->flags`.
 pub mod mmf {
@@ -114,9 +114,9 @@ pub struct Mm {
     flags: AtomicU32,
     rss: [AtomicI64; 4],
     /// Pages of all areas (`total_vm`).
-    pub total_vm: AtomicU64,
+    pub(crate) total_vm: AtomicU64,
     /// Pages of mlocked areas (`locked_vm`).
-    pub locked_vm: AtomicU64,
+    pub(crate) locked_vm: AtomicU64,
 
     /// Writers of mmap_lock outside exit_mmap that hold it or wait for it.
     writers: AtomicU32,
@@ -127,6 +127,8 @@ pub struct Mm {
     /// Generation of the tombstones: 0 while nothing was torn down.
     pub(crate) generation: AtomicU32,
     skip_by: AtomicU8,
+    /// When SKIP was set first, as a [`sync::stamp`].
+    skipped_at: AtomicU64,
     /// Pages that a reaper's walk passed over by the rules of its release.
     pub left_by_reaper: AtomicU64,
     /// Reaper attempts that failed because exit_mmap held the lock or waited for it.
@@ -157,6 +159,7 @@ impl Kernel {
             areas_gone: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             skip_by: AtomicU8::new(SkipBy::Nobody as u8),
+            skipped_at: AtomicU64::new(0),
             left_by_reaper: AtomicU64::new(0),
             kept_out_by_exit: AtomicU32::new(0),
             kept_out_by_writer: AtomicU32::new(0),
@@ -214,12 +217,10 @@ impl Mm {
 
     /// Sets MMF_OOM_SKIP and remembers who was first.
     pub fn set_oom_skip(&self, by: SkipBy) {
-        let _ = self.skip_by.compare_exchange(
-            SkipBy::Nobody as u8,
-            by as u8,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let (nobody, relaxed) = (SkipBy::Nobody as u8, Ordering::Relaxed);
+        if self.skip_by.compare_exchange(nobody, by as u8, relaxed, relaxed).is_ok() {
+            self.skipped_at.store(sync::stamp(), Ordering::Relaxed);
+        }
         self.set(mmf::OOM_SKIP);
     }
 
@@ -231,6 +232,21 @@ impl Mm {
     /// Who set MMF_OOM_SKIP first.
     pub fn skip_by(&self) -> SkipBy {
         SkipBy::ALL[usize::from(self.skip_by.load(Ordering::Relaxed))]
+    }
+
+    /// When MMF_OOM_SKIP was set; 0: it isn't.
+    pub fn skipped_at(&self) -> Stamp {
+        self.skipped_at.load(Ordering::Relaxed)
+    }
+
+    /// Pages of all areas.
+    pub fn total_vm(&self) -> u64 {
+        self.total_vm.load(Ordering::Relaxed)
+    }
+
+    /// Pages of mlocked areas.
+    pub fn locked_vm(&self) -> u64 {
+        self.locked_vm.load(Ordering::Relaxed)
     }
 
     /// Pages of one kind.

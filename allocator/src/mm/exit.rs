@@ -319,6 +319,7 @@ impl<'a> Teardown<'a> {
         }
         self.mm.total_vm.store(0, Ordering::Relaxed);
         self.mm.locked_vm.store(0, Ordering::Relaxed);
+        self.k.victim_memory_freed(self.mm);
         self.mm.generation.store(self.generation, Ordering::Relaxed);
         self.k.point_event(self.cx, Point::QFinish, [0; 3]);
     }

@@ -59,4 +59,7 @@ impl Kernel {
 
     /// A marked thread has gone past exit_mm (`exit_oom_victim`).
     pub fn exit_oom_victim(&self) {}
+
+    /// A victim's memory is free.
+    pub fn victim_memory_freed(&self, _mm: &crate::mm::Mm) {}
 }

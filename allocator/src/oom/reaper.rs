@@ -24,7 +24,7 @@ use crate::policy::ExitPolicy;
 use crate::race::Point;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::task::{Cx, Process, pf};
+use crate::task::{Cx, Process, Task, pf};
 
 /// MAX_OOM_REAP_RETRIES.
 pub const MAX_OOM_REAP_RETRIES: u32 = 10;
@@ -106,12 +106,19 @@ impl ReaperRules {
     }
 }
 
+/// A thread that was marked, and the mm that its group was chosen for.
+#[derive(Clone, Debug)]
+struct Victim {
+    task: Arc<Task>,
+    mm: Arc<Mm>,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     /// oom_reaper_list: the last one in is the first one out.
-    ready: Vec<Arc<Process>>,
+    ready: Vec<Victim>,
     /// Victims whose timer runs: when it fires, in model ns.
-    timers: Vec<(u64, Arc<Process>)>,
+    timers: Vec<(u64, Victim)>,
     stop: bool,
 }
 
@@ -189,28 +196,27 @@ impl Kernel {
         ReaperRules::of(self.policy.exit)
     }
 
-    /// V11 (`wake_oom_reaper`, `queue_oom_reaper`): hands a victim, whose `signal->oom_mm` is set, to
-    /// the reaper.
-    pub fn queue_oom_reaper(&self, cx: &Cx, victim: &Arc<Process>) {
+    /// V11 (`wake_oom_reaper`, `queue_oom_reaper`): hands the mm of a marked thread to the reaper.
+    pub fn queue_oom_reaper(&self, cx: &Cx, task: &Arc<Task>, mm: &Arc<Mm>) {
         let rules = self.reaper_rules();
-        let Some(mm) = victim.oom_mm() else { return };
+        let victim = Victim { task: Arc::clone(task), mm: Arc::clone(mm) };
         let mut queue = self.oom.reaper.queue.lock();
         if rules.once_per_mm {
             if mm.set(mmf::OOM_REAP_QUEUED) & mmf::OOM_REAP_QUEUED != 0 {
                 return;
             }
-        } else if queue.ready.iter().any(|queued| Arc::ptr_eq(queued, victim)) {
+        } else if queue.ready.iter().any(|queued| Arc::ptr_eq(&queued.task, task)) {
             return;
         }
         add(&self.oom.reaper.stats.queued, 1);
         if rules.delay_ns == 0 {
-            queue.ready.push(Arc::clone(victim));
+            queue.ready.push(victim);
         } else {
-            queue.timers.push((self.clock.now().0 + rules.delay_ns, Arc::clone(victim)));
+            queue.timers.push((self.clock.now().0 + rules.delay_ns, victim));
         }
         drop(queue);
         self.oom.reaper.wake.notify_all();
-        self.point_event(cx, Point::V11Wake, [u64::from(victim.tgid), 0, 0]);
+        self.point_event(cx, Point::V11Wake, [u64::from(task.pid), 0, 0]);
     }
 
     /// The body of the reaper's thread: returns when the run is aborted, or after
@@ -237,7 +243,7 @@ impl Kernel {
         self.oom.reaper.wake.notify_all();
     }
 
-    fn next_to_reap(&self) -> Option<Arc<Process>> {
+    fn next_to_reap(&self) -> Option<Victim> {
         // The abort flag rings no bell of ours.
         const LOOK_AGAIN_NS: u64 = 1_000 * NS_PER_MS;
         let mut queue = self.oom.reaper.queue.lock();
@@ -270,7 +276,7 @@ impl Kernel {
         queue.timers = running;
         for (_, victim) in due {
             // The victim may have freed itself in time.
-            if victim.oom_mm().is_some_and(|mm| mm.has(mmf::OOM_SKIP)) {
+            if victim.mm.has(mmf::OOM_SKIP) {
                 add(&self.oom.reaper.stats.dropped, 1);
             } else {
                 queue.ready.push(victim);
@@ -279,13 +285,12 @@ impl Kernel {
     }
 
     /// `oom_reap_task`: up to ten attempts, then SKIP in any case.
-    fn oom_reap_task(&self, cx: &Cx, victim: &Arc<Process>) {
-        let Some(mm) = victim.oom_mm() else { return };
+    fn oom_reap_task(&self, cx: &Cx, Victim { task, mm }: &Victim) {
         let rules = self.reaper_rules();
         let mut by = SkipBy::ReaperWalked;
         let mut done = false;
         for attempt in 1..=MAX_OOM_REAP_RETRIES {
-            match self.oom_reap_task_mm(cx, victim, &mm, rules, &mut by) {
+            match self.oom_reap_task_mm(cx, task, mm, rules, &mut by) {
                 Attempt::Done => {
                     done = true;
                     break;
@@ -300,6 +305,8 @@ impl Kernel {
         if !silent {
             add(&self.oom.reaper.stats.unable, 1);
             self.point_event(cx, Point::R6Unable, [0; 3]);
+            let (pid, comm) = (task.pid, &task.process.comm);
+            self.printk(cx, &format!("oom_reaper: unable to reap pid:{pid} ({comm})"));
         }
         mm.set_oom_skip(by);
         self.point_event(cx, Point::R7Skip, [0; 3]);
@@ -309,7 +316,7 @@ impl Kernel {
     fn oom_reap_task_mm(
         &self,
         cx: &Cx,
-        victim: &Process,
+        task: &Task,
         mm: &Arc<Mm>,
         rules: ReaperRules,
         by: &mut SkipBy,
@@ -354,17 +361,26 @@ impl Kernel {
         add(&stats.reaped, 1);
         add(&stats.reaped_pages, reaped.pages);
         // R4
-        drop(areas);
-        self.log_reaped(cx, victim, mm);
+        if mm.rss_pages() == 0 {
+            self.victim_memory_freed(mm);
+        }
+        let [anon, file, shmem] = rss_kb(mm);
+        let (pid, comm) = (task.pid, &task.process.comm);
+        self.printk(
+            cx,
+            &format!(
+                "oom_reaper: reaped process {pid} ({comm}), now anon-rss:{anon}kB, \
+                 file-rss:{file}kB, shmem-rss:{shmem}kB"
+            ),
+        );
         self.point_event(cx, Point::R4Unlock, [reaped.pages, 0, 0]);
+        drop(areas);
         drop(oom_lock);
         if rules.needs_users {
             self.mmput_async(cx, Arc::clone(mm));
         }
         Attempt::Done
     }
-
-    fn log_reaped(&self, _cx: &Cx, _victim: &Process, _mm: &Mm) {}
 
     /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn. The caller holds
     /// mmap_lock for reading, or is exit_mmap itself.
@@ -467,6 +483,6 @@ fn is_reapable(vma: &Vma, rules: ReaperRules) -> bool {
 }
 
 /// The three figures of the line "reaped process", in kB: anon, file, shmem.
-pub fn rss_kb(mm: &Mm) -> [u64; 3] {
+fn rss_kb(mm: &Mm) -> [u64; 3] {
     [Rss::Anon, Rss::File, Rss::Shmem].map(|kind| mm.rss(kind) * (crate::ids::PAGE_SIZE / 1024))
 }
