@@ -156,6 +156,14 @@ pub struct ReaperState {
     pub stats: ReaperStats,
 }
 
+impl ReaperState {
+    /// Is nobody queued, timers included?
+    pub fn is_idle(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.ready.is_empty() && queue.timers.is_empty()
+    }
+}
+
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
@@ -237,7 +245,7 @@ impl Kernel {
         }
     }
 
-    /// Lets the reaper's thread end; victims whose timer still runs are let go.
+    /// Lets the reaper's thread end once nobody is queued, timers included.
     pub fn stop_oom_reaper(&self) {
         self.oom.reaper.queue.lock().stop = true;
         self.oom.reaper.wake.notify_all();
@@ -256,7 +264,7 @@ impl Kernel {
             if let Some(victim) = queue.ready.pop() {
                 return Some(victim);
             }
-            if queue.stop {
+            if queue.stop && queue.timers.is_empty() {
                 return None;
             }
             match queue.timers.iter().map(|(due, _)| *due).min() {
