@@ -30,6 +30,7 @@ use crate::store::{self, Loaded};
 pub use comparable::differences;
 pub use figures::{op_figure_directions, op_figures};
 pub use gate::{Gate, full_name};
+pub(crate) use mail::wrap;
 pub use numbers::rate;
 pub use sides::{Pair, pair_up, variants_of_sessions};
 

@@ -82,7 +82,7 @@ fn table(c: &Comparison) -> String {
 }
 
 /// Breaks at spaces so that no line is longer than 72 columns, unless a word is.
-fn wrap(text: &str, indent: &str) -> String {
+pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut out = String::new();
     let lead: String = text.chars().take_while(|c| *c == ' ').collect();
     let mut line = lead;

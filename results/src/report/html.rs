@@ -1,0 +1,610 @@
+//! The page: one self-contained HTML file of runs.
+//!
+//! What: [`run`] is `stress report`: environment, verdicts, comparisons, latency by percentile and
+//! over time, throughput, OOM and reserves, findings as swim lanes, history.
+//! Why: an engineer opens it offline, in the dark, prints it, mails it: no script, no network, no
+//! font, and every figure stands in a `data-value` next to what it is, so that tests (and readers)
+//! can hold the page against the record.
+//! Differs: the template escapes all text; only our own SVG goes in as it is.
+
+use std::path::PathBuf;
+
+use askama::Template;
+use indexmap::{IndexMap, IndexSet};
+
+use super::lanes::{self, Lanes};
+use super::plot::{histogram_of, percentile_points, percentile_ticks};
+use super::svg::{Bar, Line, LineChart, bars};
+use crate::compare::{self, stats};
+use crate::error::{Error, Result};
+use crate::export::hlog;
+use crate::format::{count, ns, rate, thousands};
+use crate::history::Series;
+use crate::schema::{Comparison, Fidelity, Finding, Round, Run};
+use crate::store::{self, Loaded};
+use crate::text;
+
+/// What `stress report` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Args {
+    /// Files, run directories, directories of runs.
+    pub inputs: Vec<PathBuf>,
+    /// The page; `None` returns it only.
+    pub output: Option<PathBuf>,
+    /// 72 columns of plain text instead of a page.
+    pub mail: bool,
+    /// Directory with a history, and the figures whose trend is shown.
+    pub history: Option<(PathBuf, Vec<String>)>,
+}
+
+/// What a report gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The page, or the mail.
+    pub text: String,
+    /// Lines for stderr.
+    pub warnings: Vec<String>,
+}
+
+/// `stress report`.
+///
+/// # Errors
+/// Files that can't be read or written, histograms that don't decode.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let mut loaded = Vec::new();
+    let mut seen = IndexSet::new();
+    for input in &args.inputs {
+        loaded
+            .extend(store::load(input)?.into_iter().filter(|l| seen.insert(l.run.run_id.clone())));
+    }
+    if loaded.is_empty() {
+        return Err(Error::Input("report: no runs; name files or directories of runs".to_owned()));
+    }
+    let mut warnings = Vec::new();
+    let comparisons = comparisons(&loaded, &mut warnings);
+    if args.mail {
+        let runs: Vec<&Run> = loaded.iter().map(|l| &l.run).collect();
+        return Ok(Outcome { text: super::mail::document(&runs, &comparisons), warnings });
+    }
+    let mut trends = Vec::new();
+    if let Some((dir, figures)) = &args.history {
+        let history = crate::history::History::open(dir)?;
+        for figure in figures {
+            let series =
+                crate::history::trend(&history, figure, &crate::history::Filter::default())?;
+            trends.push((figure.clone(), series));
+        }
+    }
+    let text = page(&loaded, &comparisons, &trends, &mut warnings)?;
+    if let Some(output) = &args.output {
+        store::write_atomic(output, text.as_bytes())?;
+    }
+    Ok(Outcome { text, warnings })
+}
+
+/// The variants of each session against the first.
+fn comparisons(loaded: &[Loaded], warnings: &mut Vec<String>) -> Vec<Comparison> {
+    let Ok(pairs) = compare::variants_of_sessions(loaded.to_vec()) else {
+        return Vec::new();
+    };
+    let options = compare::Options { seed: 1, ..compare::Options::default() };
+    let compared =
+        pairs.iter().map(|p| compare::compare_runs(&[&p.base[0].run], &[&p.new[0].run], &options));
+    compared.filter_map(|c| c.map_err(|e| warnings.push(e.to_string())).ok()).collect()
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    title: String,
+    schema: u32,
+    hosts: Vec<HostView>,
+    verdicts: Vec<VerdictView>,
+    comparisons: Vec<ComparisonView>,
+    sections: Vec<Section>,
+    findings: Vec<FindingView<'a>>,
+    more_findings: usize,
+    fidelity: Vec<(String, &'a Fidelity)>,
+    trends: Vec<(String, String)>,
+    commands: Vec<String>,
+}
+
+struct HostView {
+    name: String,
+    line: String,
+    facts: Vec<(&'static str, String)>,
+    notes: Vec<String>,
+}
+
+struct VerdictView {
+    run_id: String,
+    label: String,
+    state: &'static str,
+    word: String,
+    facts: Vec<String>,
+}
+
+struct ComparisonView {
+    title: String,
+    base: String,
+    new: String,
+    rows: Vec<ComparisonRow>,
+    counts: Vec<(String, String, String)>,
+    notes: Vec<String>,
+}
+
+struct ComparisonRow {
+    name: String,
+    base: String,
+    base_value: f64,
+    new: String,
+    new_value: f64,
+    change: String,
+    change_value: f64,
+    interval: String,
+    p: String,
+    word: &'static str,
+    class: &'static str,
+}
+
+/// Runs of one workload on one machine: drawn into the same charts.
+struct Section {
+    title: String,
+    operations: Vec<OperationView>,
+    oom: String,
+    reserves: String,
+    windows: Vec<(String, String, String, String, String, String)>,
+}
+
+struct OperationView {
+    label: String,
+    percentiles: String,
+    over_time: String,
+    throughput: String,
+    rows: Vec<OperationRow>,
+}
+
+struct OperationRow {
+    run_id: String,
+    label: String,
+    cells: Vec<(String, Option<f64>, String)>,
+}
+
+struct FindingView<'a> {
+    finding: &'a Finding,
+    run: String,
+    open: bool,
+    lanes: Option<Lanes>,
+}
+
+/// Findings that are shown in full; the rest is counted.
+const MOST_FINDINGS: usize = 40;
+
+fn page(
+    loaded: &[Loaded],
+    comparisons: &[Comparison],
+    trends: &[(String, Vec<Series>)],
+    warnings: &mut Vec<String>,
+) -> Result<String> {
+    let runs: Vec<&Run> = loaded.iter().map(|l| &l.run).collect();
+    let mut groups: IndexMap<String, Vec<&Loaded>> = IndexMap::new();
+    for one in loaded {
+        let run = &one.run;
+        let key = format!(
+            "{}, {} threads, {} on {}",
+            run.workload, run.threads, run.machine.source, run.host.name
+        );
+        groups.entry(key).or_default().push(one);
+    }
+    let sections = groups
+        .into_iter()
+        .map(|(title, runs)| section(title, &runs, warnings))
+        .collect::<Result<_>>()?;
+    let all: Vec<(&Run, &Finding)> =
+        runs.iter().flat_map(|run| run.findings.iter().map(move |f| (*run, f))).collect();
+    let findings = all
+        .iter()
+        .take(MOST_FINDINGS)
+        .enumerate()
+        .map(|(i, (run, finding))| FindingView {
+            finding,
+            run: run.label(),
+            open: i < 3,
+            lanes: lanes::of(finding),
+        })
+        .collect();
+    let workloads: IndexSet<&str> = runs.iter().map(|run| run.workload.as_str()).collect();
+    let page = Page {
+        title: format!("stress: {}", workloads.into_iter().collect::<Vec<_>>().join(", ")),
+        schema: crate::schema::VERSION,
+        hosts: hosts(&runs),
+        verdicts: runs.iter().map(|run| verdict(run)).collect(),
+        comparisons: comparisons.iter().map(comparison).collect(),
+        sections,
+        findings,
+        more_findings: all.len().saturating_sub(MOST_FINDINGS),
+        fidelity: runs
+            .iter()
+            .filter_map(|run| Some((run.label(), run.fidelity.as_ref()?)))
+            .collect(),
+        trends: trends
+            .iter()
+            .map(|(figure, series)| (figure.clone(), trend(figure, series)))
+            .collect(),
+        commands: runs
+            .iter()
+            .map(|run| text::command(&run.command_line))
+            .collect::<IndexSet<_>>()
+            .into_iter()
+            .collect(),
+    };
+    page.render().map_err(|e| Error::Input(format!("report: the page can't be made: {e}")))
+}
+
+fn hosts(runs: &[&Run]) -> Vec<HostView> {
+    let mut views: IndexMap<(String, String), HostView> = IndexMap::new();
+    for run in runs {
+        let host = &run.host;
+        let view =
+            views.entry((host.name.clone(), host.fingerprint.clone())).or_insert_with(|| {
+                let known = |v: &Option<String>| v.clone().unwrap_or_else(|| "unknown".to_owned());
+                let flag = |v: Option<bool>| {
+                    v.map_or("unknown", |on| if on { "on" } else { "off" }).to_owned()
+                };
+                HostView {
+                    name: host.name.clone(),
+                    line: text::host_line(host),
+                    facts: vec![
+                        ("governor", known(&host.governor)),
+                        ("turbo", flag(host.turbo)),
+                        ("SMT", flag(host.smt)),
+                        ("huge pages", known(&host.thp)),
+                        ("clocksource", known(&host.clocksource)),
+                        (
+                            "load at the start",
+                            host.load.avg1.map_or("unknown".to_owned(), |l| format!("{l:.2}")),
+                        ),
+                        (
+                            "clock",
+                            format!(
+                                "{}, {} a reading",
+                                run.clock.source,
+                                run.clock.read_ns.map_or("unknown".to_owned(), ns)
+                            ),
+                        ),
+                        (
+                            "tool",
+                            format!(
+                                "{} {}",
+                                run.tool.version,
+                                run.tool.git.as_deref().unwrap_or("")
+                            ),
+                        ),
+                        ("fingerprint", host.fingerprint.clone()),
+                    ],
+                    notes: Vec::new(),
+                }
+            });
+        for note in &run.notes {
+            if !view.notes.contains(note) {
+                view.notes.push(note.clone());
+            }
+        }
+    }
+    views.into_values().collect()
+}
+
+fn verdict(run: &Run) -> VerdictView {
+    let found = run.findings.iter().filter(|f| f.counts).count();
+    let (state, word) = match found {
+        0 if run.interrupted => (
+            "suspect",
+            format!(
+                "interrupted after {} of {} rounds",
+                run.whole_rounds().count(),
+                run.planned_rounds
+            ),
+        ),
+        0 => ("ok", "nothing found".to_owned()),
+        1 => ("fail", "1 finding".to_owned()),
+        n => ("fail", format!("{n} findings")),
+    };
+    let premature = &run.oom.premature;
+    let mut facts = vec![format!(
+        "{} kills, {} premature ({} transient), {} extra victims",
+        thousands(run.oom.kills),
+        thousands(premature.definite),
+        thousands(premature.transient),
+        thousands(run.oom.extra_victims)
+    )];
+    let entries = run.slow_path.entries;
+    if let Some(bound) = stats::bound_of_none(entries).filter(|_| premature.definite == 0) {
+        facts.push(format!(
+            "0 premature in {} slow-path allocations: under {} (95%)",
+            count(entries as f64),
+            rate(bound)
+        ));
+    }
+    if !run.invariants.violated.is_empty() {
+        facts.push(format!("{} invariants violated", run.invariants.violated.len()));
+    }
+    facts.push(format!(
+        "{} rounds, {:.1} s measured, seed {:#x}, {}",
+        run.whole_rounds().count(),
+        run.phases.measured_s,
+        run.seed,
+        run.started
+    ));
+    VerdictView { run_id: run.run_id.clone(), label: run.label(), state, word, facts }
+}
+
+fn comparison(c: &Comparison) -> ComparisonView {
+    let row = |row: &crate::schema::MetricRow| {
+        let better = row.better.as_deref() == Some("higher");
+        let gain = row.change_percent.is_some_and(|p| (p > 0.0) == better);
+        let (word, class) = match (row.significant, gain) {
+            _ if row.below_clock => ("below the clock", "quiet"),
+            (true, true) if row.better.is_some() => ("better", "ok"),
+            (true, false) if row.better.is_some() => ("worse", "fail"),
+            (true, _) => ("differs", "suspect"),
+            (false, _) => ("", ""),
+        };
+        let shown = |v: Option<f64>| {
+            v.map_or("-".to_owned(), |v| if row.name.ends_with("_ns") { ns(v) } else { count(v) })
+        };
+        ComparisonRow {
+            name: row.name.clone(),
+            base: shown(row.base.mean),
+            base_value: row.base.mean.unwrap_or(f64::NAN),
+            new: shown(row.new.mean),
+            new_value: row.new.mean.unwrap_or(f64::NAN),
+            change: row.change_percent.map_or("-".to_owned(), |p| format!("{p:+.1}%")),
+            change_value: row.change_percent.unwrap_or(f64::NAN),
+            interval: row
+                .interval_percent
+                .map_or("-".to_owned(), |i| format!("{:+.1}% to {:+.1}%", i.low, i.high)),
+            p: row.p_holm.map_or("-".to_owned(), |p| format!("{p:.4}")),
+            word,
+            class,
+        }
+    };
+    let side = |s: &crate::schema::CountSide| {
+        format!("{} in {}", thousands(s.events), thousands(s.attempts))
+    };
+    ComparisonView {
+        title: format!(
+            "{}: {} against {}, {} pairs of rounds",
+            c.base.workload, c.new.label, c.base.label, c.pairs
+        ),
+        base: c.base.label.clone(),
+        new: c.new.label.clone(),
+        rows: c.metrics.iter().map(row).collect(),
+        counts: c.counts.iter().map(|n| (n.name.clone(), side(&n.base), side(&n.new))).collect(),
+        notes: c.notes.clone(),
+    }
+}
+
+/// Names of the runs of a section: the variant, and the start where variants repeat.
+fn labels(runs: &[&Loaded]) -> Vec<String> {
+    let times = |name: &str| runs.iter().filter(|l| l.run.variant.name == name).count();
+    let label = |l: &&Loaded| {
+        let name = &l.run.variant.name;
+        if times(name) == 1 {
+            name.clone()
+        } else {
+            format!("{name} {}", l.run.started.get(5..16).unwrap_or(""))
+        }
+    };
+    runs.iter().map(label).collect()
+}
+
+fn section(title: String, runs: &[&Loaded], warnings: &mut Vec<String>) -> Result<Section> {
+    let labels = labels(runs);
+    let names: IndexSet<&String> = runs
+        .iter()
+        .flat_map(|l| l.run.ops.iter().filter(|(_, op)| op.count > 0).map(|(n, _)| n))
+        .collect();
+    let logs: Vec<Vec<hlog::Interval>> = runs.iter().map(|l| interval_log(l, warnings)).collect();
+    let operations =
+        names.into_iter().map(|op| operation(op, runs, &labels, &logs)).collect::<Result<_>>()?;
+    let bar = |i: usize, value: f64, note: String| Bar {
+        label: labels[i].clone(),
+        style: i,
+        value,
+        interval: None,
+        note,
+    };
+    let oom: Vec<Bar> = runs
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| l.run.oom.kills > 0)
+        .map(|(i, l)| {
+            let premature = l.run.oom.premature.definite;
+            bar(
+                i,
+                l.run.oom.kills as f64,
+                format!("{} kills, {premature} premature", l.run.oom.kills),
+            )
+        })
+        .collect();
+    let mut reserves = Vec::new();
+    for (i, l) in runs.iter().enumerate() {
+        let percent = |share: f64| format!("{:.0}% of min", share * 100.0);
+        reserves.extend(
+            l.run
+                .reserves
+                .lowest_share_of_min
+                .map(|s| bar(i, s, format!("victims: {}", percent(s)))),
+        );
+        for (class, c) in &l.run.reserves.by_class {
+            reserves.extend(
+                c.lowest_share_of_min.map(|s| Bar {
+                    label: format!("{} {class}", labels[i]),
+                    ..bar(i, s, percent(s))
+                }),
+            );
+        }
+    }
+    let windows = runs.iter().zip(&labels).flat_map(|(l, label)| {
+        l.run.windows.iter().map(move |(point, w)| {
+            let time = |ns_value: Option<u64>| ns_value.map_or("-".to_owned(), |v| ns(v as f64));
+            (
+                label.clone(),
+                point.clone(),
+                thousands(w.passes),
+                thousands(w.entered),
+                time(w.p50_ns),
+                time(w.max_ns),
+            )
+        })
+    });
+    Ok(Section {
+        operations,
+        oom: if oom.is_empty() { String::new() } else { bars("Victims killed", &oom) },
+        reserves: if reserves.is_empty() {
+            String::new()
+        } else {
+            bars("Lowest free pages as a share of the min watermark", &reserves)
+        },
+        windows: windows.collect(),
+        title,
+    })
+}
+
+/// The interval log beside a record, if there is one that can be read.
+fn interval_log(loaded: &Loaded, warnings: &mut Vec<String>) -> Vec<hlog::Interval> {
+    let path = loaded.path.with_extension("hlog");
+    if !path.exists() {
+        return Vec::new();
+    }
+    match hlog::read(&path) {
+        Ok((intervals, _)) => intervals,
+        Err(error) => {
+            warnings.push(format!("report: {error}; its rounds are shown instead"));
+            Vec::new()
+        }
+    }
+}
+
+fn operation(
+    op: &str,
+    runs: &[&Loaded],
+    labels: &[String],
+    logs: &[Vec<hlog::Interval>],
+) -> Result<OperationView> {
+    let mut view = OperationView {
+        label: runs
+            .iter()
+            .find_map(|l| l.run.ops.get(op))
+            .map_or(op.to_owned(), |o| o.label.clone()),
+        percentiles: String::new(),
+        over_time: String::new(),
+        throughput: String::new(),
+        rows: Vec::new(),
+    };
+    let (mut percentiles, mut over_time, mut throughput) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, loaded) in runs.iter().enumerate() {
+        let run = &loaded.run;
+        let Some(o) = run.ops.get(op) else { continue };
+        let line = |points: Vec<(f64, f64)>, marked: bool| Line {
+            label: labels[i].clone(),
+            style: i,
+            points,
+            marked,
+        };
+        if let Some(histogram) = histogram_of(run, op)? {
+            percentiles.push(line(percentile_points(&histogram), false));
+        }
+        let points = p99_over_time(op, run, &logs[i]);
+        let marked = points.len() <= 40;
+        over_time.push(line(points, marked));
+        let rates: Vec<f64> =
+            run.whole_rounds().filter_map(|r| Some(r.ops.get(op)?.rate_per_s)).collect();
+        let interval = stats::bootstrap(&[&rates], 1).map(|v| (v[0].low, v[0].high));
+        let value = stats::mean(&rates).unwrap_or(o.rate_per_s);
+        throughput.push(Bar {
+            label: labels[i].clone(),
+            style: i,
+            value,
+            interval,
+            note: format!("{}/s", count(value)),
+        });
+        view.rows.push(operation_row(run, &labels[i], o));
+    }
+    let reach =
+        percentiles.iter().filter_map(|l: &Line| l.points.last()).map(|p| p.0).fold(0.0, f64::max);
+    let chart = |title: &str, lines: &[Line], x_ticks| {
+        LineChart { title, lines, x_ticks, value_name: ns, log: true }.svg()
+    };
+    view.percentiles = chart(
+        &format!("{}: latency by percentile", view.label),
+        &percentiles,
+        percentile_ticks(reach),
+    );
+    let last = over_time.iter().flat_map(|l| &l.points).map(|p| p.0).fold(0.0, f64::max);
+    let seconds = (0..=10)
+        .map(|i| (last * f64::from(i) / 10.0).round())
+        .map(|s| (s, format!("{s:.0}s")))
+        .collect();
+    view.over_time = chart(&format!("{}: p99 over time", view.label), &over_time, seconds);
+    view.throughput = bars(&format!("{}: operations per second", view.label), &throughput);
+    Ok(view)
+}
+
+fn operation_row(run: &Run, label: &str, op: &crate::schema::Op) -> OperationRow {
+    let mut cells = vec![("count".to_owned(), Some(op.count as f64), count(op.count as f64))];
+    let figures: IndexMap<&str, f64> = compare::op_figures(op).collect();
+    for figure in ["ops_per_s", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns"] {
+        let value = figures.get(figure).copied();
+        let shown = value
+            .map_or("-".to_owned(), |v| if figure.ends_with("_ns") { ns(v) } else { count(v) });
+        cells.push((figure.to_owned(), value, shown));
+    }
+    OperationRow { run_id: run.run_id.clone(), label: label.to_owned(), cells }
+}
+
+/// p99 by interval if there is a log, else by round; no more than 300 points, each the worst of its
+/// share.
+fn p99_over_time(op: &str, run: &Run, log: &[hlog::Interval]) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = log
+        .iter()
+        .filter(|i| i.tag == op && i.histogram.count() > 0)
+        .map(|i| (i.start_s, i.histogram.quantile(0.99) as f64))
+        .collect();
+    if points.is_empty() {
+        let of = |r: &Round| Some((r.start_s, r.ops.get(op)?.latency_ns?.p99 as f64));
+        points = run.rounds.iter().filter_map(of).collect();
+    }
+    let share = points.len().div_ceil(300).max(1);
+    let worst = |part: &[(f64, f64)]| part.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
+    points.chunks(share).filter_map(worst).collect()
+}
+
+fn trend(figure: &str, series: &[Series]) -> String {
+    let lines: Vec<Line> = series
+        .iter()
+        .enumerate()
+        .map(|(i, s)| Line {
+            label: s.label.clone(),
+            style: i,
+            points: s.points.iter().enumerate().map(|(night, p)| (night as f64, p.value)).collect(),
+            marked: s.points.len() <= 60,
+        })
+        .collect();
+    let longest = series.iter().max_by_key(|s| s.points.len());
+    let dates = longest.into_iter().flat_map(|s| s.points.iter().enumerate());
+    let x_ticks =
+        dates.map(|(i, p)| (i as f64, p.run.started.get(..10).unwrap_or("").to_owned())).collect();
+    let value_name = if compare::full_name(figure).ends_with("_ns") { ns } else { count };
+    LineChart {
+        title: &format!("{figure} over nights"),
+        lines: &lines,
+        x_ticks,
+        value_name,
+        log: false,
+    }
+    .svg()
+}
+
+#[cfg(test)]
+mod tests;

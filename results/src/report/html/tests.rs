@@ -1,0 +1,192 @@
+use super::*;
+use crate::sample::{Sample, Side};
+use std::path::Path;
+
+fn keep(dir: &Path, name: &str, run: &Run) {
+    store::save(run, &dir.join(name).join("run.json"), false).unwrap();
+}
+
+fn two_variants(dir: &Path) -> (Run, Run) {
+    let base = Sample { premature_rounds: 2, side: Side::A, ..Sample::default() }.run();
+    let new = Sample { variant: "v4.13", slowdown: 1.2, side: Side::B, ..Sample::default() }.run();
+    keep(dir, "a", &base);
+    keep(dir, "b", &new);
+    (base, new)
+}
+
+fn made(dir: &Path) -> String {
+    run(&Args { inputs: vec![dir.to_owned()], ..Args::default() }).unwrap().text
+}
+
+#[test]
+fn every_figure_of_the_record_stands_on_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, new) = two_variants(dir.path());
+    let page = made(dir.path());
+    for run in [&base, &new] {
+        for op in run.ops.values() {
+            let start = page
+                .find(&format!("data-run=\"{}\" data-op=\"{}\"", run.run_id, op.label))
+                .expect("a row");
+            let row = &page[start..start + page[start..].find("</tr>").unwrap()];
+            let latency = op.latency_ns.unwrap();
+            for (figure, value) in [
+                ("p50_ns", latency.p50),
+                ("p99_ns", latency.p99),
+                ("max_ns", latency.max),
+                ("count", op.count),
+            ] {
+                assert!(
+                    row.contains(&format!("data-figure=\"{figure}\" data-value=\"{value}\"")),
+                    "{figure} {value}\n{row}"
+                );
+            }
+        }
+    }
+    for part in [
+        "id=\"verdicts\"",
+        "id=\"comparison\"",
+        "id=\"latency\"",
+        "id=\"findings\"",
+        "id=\"environment\"",
+        "class=\"lanes\"",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.contains("2 findings") && page.contains("nothing found"));
+    assert!(page.contains("task17 invoked oom-killer"));
+}
+
+#[test]
+fn the_page_asks_nothing_of_the_network_and_runs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    two_variants(dir.path());
+    let page = made(dir.path());
+    for word in ["http:", "https:", "<script", "src=", "@import", "url(", "onload", "onerror"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark") && page.contains("@media print"));
+}
+
+#[test]
+fn names_with_html_in_them_are_shown_as_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = "<img src=x onerror=alert(1)>\"'&";
+    let mut run = Sample { premature_rounds: 1, ..Sample::default() }.run();
+    run.variant.name = evil.into();
+    run.workload = evil.into();
+    run.host.name = evil.into();
+    run.host.cpu = evil.into();
+    run.host.thp = Some(evil.into());
+    run.notes = vec![evil.into()];
+    run.command_line = vec![evil.into()];
+    run.machine.source = evil.into();
+    let op = run.ops.swap_remove("fault").unwrap();
+    run.ops.insert(evil.into(), crate::schema::Op { label: evil.into(), ..op });
+    let window = run.windows.swap_remove("T3a").unwrap();
+    run.windows.insert(evil.into(), window);
+    let finding = &mut run.findings[0];
+    for text in [&mut finding.title, &mut finding.report, &mut finding.kind] {
+        *text = evil.into();
+    }
+    finding.why = Some(evil.into());
+    finding.replay = Some(evil.into());
+    finding.excluded_by = Some(evil.into());
+    finding.evidence.insert(evil.into(), evil.into());
+    finding.events[0].task = evil.into();
+    finding.events[0].text = evil.into();
+    finding.events[0].label = Some(evil.into());
+    run.fidelity = Some(Fidelity {
+        source: evil.into(),
+        rows: vec![crate::schema::FidelityRow {
+            figure: evil.into(),
+            reason: Some(evil.into()),
+            ..Default::default()
+        }],
+    });
+    keep(dir.path(), "a", &run);
+    let page = made(dir.path());
+    assert!(!page.contains("<img") && !page.contains("x onerror=alert(1)>"), "unescaped");
+    assert!(page.matches("onerror").count() > 15, "shown as text in every place");
+}
+
+#[test]
+fn twenty_runs_stay_small() {
+    let dir = tempfile::tempdir().unwrap();
+    for seed in 0..20 {
+        let mut run = Sample { seed, premature_rounds: 2, ..Sample::default() }.run();
+        run.started = format!("2026-11-{:02}T02:00:00Z", seed + 1);
+        keep(dir.path(), &format!("{seed}"), &run);
+    }
+    let page = made(dir.path());
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+}
+
+#[test]
+fn the_interval_log_beside_a_run_gives_latency_over_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Sample::default().run();
+    keep(dir.path(), "a", &sample);
+    let mut writer = hlog::Writer::new(Vec::new(), std::time::UNIX_EPOCH, &[]).unwrap();
+    for second in 0..1000 {
+        let mut ops = crate::histogram::OpHistograms::new(
+            crate::sample::names(),
+            crate::histogram::Config::default(),
+        );
+        ops.record(0, if second == 777 { 50_000_000 } else { 1000 });
+        writer.interval(f64::from(second), 1.0, &ops).unwrap();
+    }
+    let path = dir.path().join("a/run.hlog");
+    std::fs::write(&path, writer.into_inner()).unwrap();
+    let (intervals, _) = hlog::read(&path).unwrap();
+    let points = p99_over_time("fault", &sample, &intervals);
+    assert!(points.len() <= 300, "{}", points.len());
+    let worst = points.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(worst.0, 777.0, "thinning keeps the spike");
+    std::fs::write(&path, "scribble\n").unwrap();
+    let outcome = run(&Args { inputs: vec![dir.path().to_owned()], ..Args::default() }).unwrap();
+    assert!(
+        outcome.warnings[0].contains("run.hlog: line 1: no interval"),
+        "{:?}",
+        outcome.warnings
+    );
+}
+
+#[test]
+fn a_history_adds_its_trends() {
+    let dir = tempfile::tempdir().unwrap();
+    two_variants(dir.path());
+    let args = Args {
+        inputs: vec![dir.path().join("a")],
+        history: Some((dir.path().to_owned(), vec!["fault.p99".into()])),
+        output: Some(dir.path().join("out/report.html")),
+        mail: false,
+    };
+    let text = run(&args).unwrap().text;
+    assert!(text.contains("id=\"history\"") && text.contains("fault.p99 over nights"));
+    assert_eq!(std::fs::read_to_string(dir.path().join("out/report.html")).unwrap(), text);
+}
+
+#[test]
+fn the_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    two_variants(dir.path());
+    let text = run(&Args { inputs: vec![dir.path().to_owned()], mail: true, ..Args::default() })
+        .unwrap()
+        .text;
+    assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn nothing_to_report_is_said() {
+    assert!(run(&Args::default()).unwrap_err().to_string().starts_with("report: no runs"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut damaged = Sample::default().run();
+    damaged.ops["fault"].hdr = Some("AAAA".into());
+    keep(dir.path(), "a", &damaged);
+    let message = run(&Args { inputs: vec![dir.path().to_owned()], ..Args::default() })
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("ops.fault.hdr: histogram does not decode"), "{message}");
+}
