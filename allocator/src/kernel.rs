@@ -26,6 +26,7 @@ use crate::mm::MmState;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oom::OomState;
 use crate::oracle::Findings;
+use crate::oracle::reserves::ReserveOracle;
 use crate::pageblock::PageblockTable;
 use crate::pcp::PcpRules;
 use crate::policy::release::{
@@ -236,6 +237,8 @@ pub struct Kernel {
     pub console: Console,
     /// Blocks that are offline.
     pub hotplug: HotplugState,
+    /// How deep zones have been.
+    pub reserve_oracle: ReserveOracle,
 }
 
 impl fmt::Debug for Kernel {
@@ -319,6 +322,7 @@ impl Kernel {
             counts_inside,
             console: Console::default(),
             hotplug: HotplugState::default(),
+            reserve_oracle: ReserveOracle::new(nr_node_ids * MAX_NR_ZONES),
             machine,
             policy,
             config,

@@ -391,7 +391,7 @@ impl Cx {
 #[derive(Debug, Default)]
 pub struct ProcessList {
     processes: Mutex<Vec<Arc<Process>>>,
-    /// Kernel threads, which are not in the task list; only to end them with the kernel.
+    /// Kernel threads, which are not in the task list: to end them with the kernel, and for timelines.
     kthreads: Mutex<Vec<WeakProcess>>,
     next_pid: AtomicU32,
 }
@@ -400,6 +400,16 @@ impl ProcessList {
     /// The next free pid, from 1.
     pub fn next_pid(&self) -> u32 {
         self.next_pid.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many threads the processes on the list have.
+    pub fn nr_threads(&self) -> usize {
+        self.processes.lock().iter().map(|p| p.threads.lock().len()).sum()
+    }
+
+    /// The kernel threads that still exist.
+    pub fn kthreads(&self) -> Vec<Arc<Process>> {
+        self.kthreads.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Adds a process at the end.

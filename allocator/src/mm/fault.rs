@@ -16,14 +16,13 @@
 
 use crate::frame::flag;
 use crate::gfp::Gfp;
-use crate::ids::{Pfn, ZoneIdx};
+use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::mm::address_space::{Rss, mmf};
 use crate::mm::page_table::{Pte, PteTable};
 use crate::mm::vma::VmaLocked;
 use crate::mm::{Mapping, Mm, VmFlags, Vma, Vpn};
 use crate::oom::OomControl;
-use crate::page_alloc::Nodemask;
 use crate::policy::Release;
 use crate::race::Point;
 use crate::sync::Arc;
@@ -287,14 +286,7 @@ impl Kernel {
             return;
         }
         let Some(_guard) = self.oom.lock.try_lock() else { return };
-        let mut oc = OomControl {
-            req: None,
-            zonelist: None,
-            nodemask: Nodemask::None,
-            gfp: Gfp::empty(),
-            order: 0,
-            highest: ZoneIdx::Movable,
-        };
+        let mut oc = OomControl::for_page_fault();
         self.out_of_memory(cx, &mut oc);
     }
 }

@@ -115,6 +115,12 @@ impl PageTable {
         self.nr_ptes.load(Ordering::Relaxed)
     }
 
+    /// Counts tables that are not there, for tests of what reads the count.
+    #[cfg(test)]
+    pub(crate) fn pretend_nr_ptes(&self, nr: u64) {
+        self.nr_ptes.store(nr, Ordering::Relaxed);
+    }
+
     /// PMD tables.
     pub fn nr_pmds(&self) -> u64 {
         self.nr_pmds.load(Ordering::Relaxed)

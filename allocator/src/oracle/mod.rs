@@ -6,11 +6,14 @@
 //! **Why apart.** A mechanism that judged itself would share its own blind spots.
 
 pub mod conservation;
+pub mod extra_victim;
 pub mod finding;
 pub mod isolation;
 pub mod premature_oom;
 pub mod progress;
+pub mod reserves;
 pub mod story;
+pub mod why;
 
 pub use finding::{Finding, FindingKind, Findings};
 pub use premature_oom::{Looked, RequestLog};

@@ -1,34 +1,82 @@
 //! Tells a finding: who did what last, merged into one timeline.
+//!
+//! **What.** The events of the task that the finding happened to, from the moment on when its
+//! request entered the slow path, and what every other task did in that window.
+//!
+//! **Differs.** A task whose ring has wrapped since contributes what is left.
 
 use crate::kernel::Kernel;
 use crate::oracle::finding::{Finding, FindingKind, TimelineEvent};
+use crate::race::Point;
+use crate::sync::Stamp;
+use crate::sync::atomic::Ordering;
 use crate::task::{Cx, Task};
 
+/// Lines of a story: the last ones, if there are more.
+const STORY_LINES: usize = 96;
+/// Lines of the requester before its window, so that the story says how it came here.
+const LINES_BEFORE: usize = 8;
+
 impl Kernel {
-    /// Counts a finding and keeps it whole, with the last events of the task itself.
+    /// Counts a finding and keeps it whole, with its timeline.
     pub fn find(&self, cx: &Cx, kind: FindingKind, title: &str, report: &[String]) {
+        self.find_with(cx, kind, title, || report.to_vec());
+    }
+
+    /// As [`Kernel::find`]; the report is built only if the finding is kept.
+    pub fn find_with(
+        &self,
+        cx: &Cx,
+        kind: FindingKind,
+        title: &str,
+        report: impl FnOnce() -> Vec<String>,
+    ) {
         if !self.findings.count(kind) {
             return;
         }
-        let mut timeline = events_of(&cx.task);
-        timeline.sort_by_key(|e| e.stamp);
         self.findings.keep(Finding {
             kind,
             at: self.clock.now(),
             pid: cx.task.pid,
             title: title.to_owned(),
-            report: report.to_vec(),
-            timeline,
+            report: report(),
+            timeline: self.story(cx, kind),
             scaled: !self.clock.is_real_time(),
         });
     }
+
+    /// The merged timeline of the request in progress.
+    fn story(&self, cx: &Cx, kind: FindingKind) -> Vec<TimelineEvent> {
+        let since = cx.request.borrow().since;
+        let mut events = events_of(&cx.task, 0, kind);
+        let before = events.iter().filter(|e| e.stamp < since).count();
+        events.drain(..before.saturating_sub(LINES_BEFORE));
+        for process in self.tasks.snapshot().into_iter().chain(self.tasks.kthreads()) {
+            let threads = process.threads.lock().clone();
+            for thread in threads.iter().filter(|t| t.pid != cx.task.pid) {
+                events.extend(events_of(thread, since, kind));
+            }
+        }
+        events.sort_by_key(|e| e.stamp);
+        events.drain(..events.len().saturating_sub(STORY_LINES));
+        events
+    }
 }
 
-fn events_of(task: &Task) -> Vec<TimelineEvent> {
-    let cpu = task.cpu.load(crate::sync::atomic::Ordering::Relaxed) as u16;
+/// What a task did since, without what tells nothing about this kind of finding.
+fn events_of(task: &Task, since: Stamp, kind: FindingKind) -> Vec<TimelineEvent> {
+    let is_about_frames = matches!(
+        kind,
+        FindingKind::IsolatedHandedOut
+            | FindingKind::StrayPage
+            | FindingKind::SpuriousEbusy
+            | FindingKind::Conservation
+    );
+    let cpu = task.cpu.load(Ordering::Relaxed) as u16;
     task.events
         .events()
         .iter()
+        .filter(|e| e.stamp >= since && (is_about_frames || !is_noise(e.point)))
         .map(|e| TimelineEvent {
             stamp: e.stamp,
             pid: task.pid,
@@ -39,4 +87,21 @@ fn events_of(task: &Task) -> Vec<TimelineEvent> {
             text: e.describe(),
         })
         .collect()
+}
+
+/// Points that each allocation and free passes: they would fill the story of a kill.
+fn is_noise(point: Point) -> bool {
+    matches!(
+        point,
+        Point::B3FastZone
+            | Point::B3CpusetWord
+            | Point::P1Type
+            | Point::P2Enter
+            | Point::P4Add
+            | Point::P4Count
+            | Point::P5Leave
+            | Point::PrTaken
+            | Point::PrFree
+            | Point::D3Count
+    )
 }

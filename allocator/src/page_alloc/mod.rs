@@ -314,6 +314,10 @@ impl Kernel {
                         if order > 0 {
                             self.maybe_reserve_highatomic(cx, zone, pfn, order, flags);
                         }
+                        // The fast path's marks are above the reserve.
+                        if R && flags.wmark() == Wmark::Min {
+                            self.note_reserve(cx, zone, gfp, flags, order);
+                        }
                         return Some(pfn);
                     }
                 }
