@@ -9,6 +9,7 @@
 //! that names the file, the node and the zone.
 
 pub mod affinity;
+mod assemble;
 pub mod capture;
 pub mod computed;
 pub mod fake_numa;
