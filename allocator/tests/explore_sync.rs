@@ -329,6 +329,31 @@ fn spinners_that_nobody_frees_are_a_livelock() {
 }
 
 #[test]
+fn a_spinner_that_learns_that_its_wait_is_hopeless_can_end_it_itself() {
+    let report = all_well(|| {
+        let (odd, over) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        // Only one of the two can tell why; the other one sees that the run is over.
+        let spins = |knows: bool| {
+            let (odd, over) = (Arc::clone(&odd), Arc::clone(&over));
+            sync::spawn("spinner", move || {
+                point();
+                let mut spin = SpinRounds::default();
+                while odd.load(Relaxed) && !over.load(Relaxed) {
+                    let rounds = spin.wait(ObjId::of(&*odd));
+                    assert_eq!(rounds, SpinRounds::HOPELESS);
+                    if knows {
+                        over.store(true, Relaxed);
+                    }
+                }
+            })
+        };
+        let spinners = [spins(false), spins(true)];
+        spinners.into_iter().for_each(|task| task.join().unwrap());
+    });
+    assert!(report.schedules > 1);
+}
+
+#[test]
 fn a_panic_is_a_finding_and_the_search_goes_on() {
     let report = search(|| {
         let flag = Arc::new(AtomicBool::new(false));

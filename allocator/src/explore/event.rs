@@ -14,15 +14,14 @@ pub struct Event {
 /// Kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// The step behind this race point is made now.
+    /// The task came to this race point. If it is preempted there, what it does next happens only
+    /// after its next event.
     Point {
         /// The point.
         label: u16,
     },
-    /// The task came to this point, and another one runs first.
+    /// It was at a point and could have gone on, but another task runs.
     Preempted {
-        /// The point.
-        label: u16,
         /// Who runs instead.
         to: usize,
     },

@@ -37,8 +37,9 @@ impl<T> Mutex<T> {
 }
 
 /// One round of a spin: somebody else runs first.
-pub fn relax(_obj: ObjId, _rounds: u32) {
+pub fn relax(_obj: ObjId, _rounds: u32) -> bool {
     loom::thread::yield_now();
+    false
 }
 
 /// Says that `obj` was written. loom looks for itself.

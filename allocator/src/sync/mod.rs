@@ -87,12 +87,18 @@ impl SpinRounds {
     /// sections take that readers wait for.
     pub const BEFORE_YIELD: u32 = 256;
 
+    /// Rounds that mean: nobody is left who could end this wait. Only the explorer knows.
+    pub const HOPELESS: u32 = 1 << 30;
+
     /// One round of waiting for `obj` to change. Real: a pause, later a yield. Explored: the task
     /// is no option for the scheduler until another task has called [`touched`] for `obj`.
-    /// Returns the rounds so far.
+    /// Returns the rounds so far, or [`SpinRounds::HOPELESS`] if no other task can run: the time for
+    /// the caller to see why and to say so.
     #[inline]
     pub fn wait(&mut self, obj: ObjId) -> u32 {
-        relax(obj, self.rounds);
+        if relax(obj, self.rounds) {
+            return Self::HOPELESS;
+        }
         self.rounds = self.rounds.saturating_add(1);
         self.rounds
     }

@@ -32,14 +32,16 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(epoch().elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One round of a spin on `obj`: a pause at first, then the CPU is yielded.
+/// One round of a spin on `obj`: a pause at first, then the CPU is yielded. Never knows that nobody
+/// will end it: false.
 #[inline]
-pub fn relax(_obj: ObjId, rounds: u32) {
+pub fn relax(_obj: ObjId, rounds: u32) -> bool {
     if rounds < SpinRounds::BEFORE_YIELD {
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
     }
+    false
 }
 
 /// Says that `obj` was written. Nothing to do here: spinners look for themselves.

@@ -55,9 +55,10 @@ pub fn monotonic_ns() -> u64 {
     with(|core| core.clock_ns()).unwrap_or(0)
 }
 
-/// One round of a spin on `obj`: the task is no option until another one has [`touched`] it.
-pub fn relax(obj: ObjId, _rounds: u32) {
-    block_on(On::Spin(obj.0), None);
+/// One round of a spin on `obj`: the task is no option until another one has [`touched`] it. True:
+/// nobody can run who could, and the next round without hope is a livelock.
+pub fn relax(obj: ObjId, _rounds: u32) -> bool {
+    block_on(On::Spin(obj.0), None)
 }
 
 /// Says that `obj` was written: who spins on it may look again.
