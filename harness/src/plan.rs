@@ -22,6 +22,9 @@ use crate::cli::workload_args;
 use crate::machine::movable::Share;
 use crate::machine::{self, MachineSpec, Source, affinity, metadata};
 
+use crate::run::phases::Patience;
+use crate::run::watchdog::Limits;
+
 /// Warm-up of a round unless `--warmup` says otherwise.
 const WARMUP: Duration = Duration::from_secs(1);
 
@@ -83,6 +86,10 @@ pub struct Plan {
     pub strict: bool,
     /// End at the first finding?
     pub stop_on_finding: bool,
+    /// Limits of the watchdog instead of its own.
+    pub lockup: Option<Limits>,
+    /// How long threads may take to end.
+    pub patience: Patience,
 }
 
 impl From<WorkloadError> for Stop {
@@ -129,7 +136,7 @@ impl Plan {
             length,
             warmup: args.warmup.unwrap_or(WARMUP),
             threads,
-            seed: args.seed.unwrap_or_else(rand::random),
+            seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             config: config(&args.model, &variants)?,
             variants,
             machine,
@@ -137,6 +144,8 @@ impl Plan {
             notes,
             strict: args.verdict.strict,
             stop_on_finding: args.verdict.stop_on_finding,
+            lockup: None,
+            patience: Patience::default(),
         })
     }
 

@@ -4,15 +4,24 @@ use std::path::Path;
 
 use crate::compare::stats;
 use crate::format::{self, count, fit, ns, plain, rate, thousands};
-use crate::histogram::enough_samples;
+use crate::histogram::{Histogram, enough_samples};
 use crate::schema::{Host, Op, Run};
 
 const WIDTH: usize = 80;
 const HEIGHT: usize = 24;
 
+/// Percentiles of the table unless others are asked for.
+pub const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
+
 /// What the user sees at the end of a run of one variant; `file` is where the record is kept.
 #[must_use]
 pub fn summary(run: &Run, file: Option<&Path>) -> String {
+    summary_with(run, file, &PERCENTILES)
+}
+
+/// As [`summary`], with other percentiles (0 to 100). More than four make it wider than 80 columns.
+#[must_use]
+pub fn summary_with(run: &Run, file: Option<&Path>, percentiles: &[f64]) -> String {
     let mut head = Vec::new();
     if run.interrupted {
         let whole = run.whole_rounds().count();
@@ -21,17 +30,21 @@ pub fn summary(run: &Run, file: Option<&Path>) -> String {
             run.planned_rounds, run.phases.measured_s
         ));
     }
-    head.push(first_line(run));
-    head.push(format!("host   {}", host_line(&run.host)));
-    if !run.notes.is_empty() {
-        head.push(format!("note   {}", run.notes.join("; ")));
+    let first = first_line(run);
+    let seed = format!("seed {:#x}", run.seed);
+    if first.chars().count() + 2 + seed.chars().count() <= WIDTH {
+        head.push(format!("{first}  {seed}"));
+    } else {
+        head.push(first);
+        head.push(seed.replacen(' ', "   ", 1));
     }
+    head.push(format!("host   {}", host_line(&run.host)));
+    head.extend(notes(&run.notes));
     head.push(String::new());
     let mut tail = Vec::new();
     if let Some(cost) = run.clock.read_ns {
-        tail.push(format!(
-            "  reading the clock costs {cost:.0} ns a call; smaller differences mean nothing"
-        ));
+        let record = run.clock.record_ns.map_or(String::new(), |r| format!(", a sample {r:.0} ns"));
+        tail.push(format!("  a clock reading costs {cost:.0} ns{record}: less means nothing"));
     }
     tail.push(String::new());
     tail.extend(verdicts(run));
@@ -40,9 +53,10 @@ pub fn summary(run: &Run, file: Option<&Path>) -> String {
     // Findings come first; operations get what is left of the screen.
     let room = HEIGHT.saturating_sub(head.len() + tail.len() + 1);
     let found = findings(run, (room / 2).max(3));
-    let ops = operations(run, room.saturating_sub(found.len()).max(2));
+    let ops = operations(run, room.saturating_sub(found.len()).max(2), percentiles);
     let lines = head.into_iter().chain(found).chain(ops).chain(tail);
-    lines.map(|line| fit(&plain(&line), WIDTH).trim_end().to_owned() + "\n").collect()
+    let width = WIDTH + 9 * percentiles.len().saturating_sub(PERCENTILES.len());
+    lines.map(|line| fit(&plain(&line), width).trim_end().to_owned() + "\n").collect()
 }
 
 fn first_line(run: &Run) -> String {
@@ -52,19 +66,42 @@ fn first_line(run: &Run) -> String {
         String::new()
     };
     format!(
-        "{} {}  {}  {}  {} threads  {:.1} s{warmup}  seed {:#x}",
+        "{} {}  {}  {}  {} thread{}  {:.1} s{warmup}",
         run.tool.name,
         run.tool.version,
         run.workload,
         run.variant.name,
         run.threads,
+        if run.threads == 1 { "" } else { "s" },
         run.phases.measured_s,
-        run.seed
     )
 }
 
+/// Notes, as many to a line as fit; at most two lines.
+fn notes(notes: &[String]) -> Vec<String> {
+    const LINES: usize = 2;
+    let room = WIDTH - "note   ".len();
+    let mut lines: Vec<String> = Vec::new();
+    for (index, note) in notes.iter().enumerate() {
+        let full = lines.len() == LINES;
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 2 + note.chars().count() <= room => {
+                *line = format!("{line}; {note}");
+            }
+            Some(line) if full => {
+                let more = format!("; {} more in the record", notes.len() - index);
+                *line = fit(line, room - more.len()) + &more;
+                break;
+            }
+            Some(_) | None => lines.push(note.clone()),
+        }
+    }
+    lines.iter().map(|line| format!("note   {}", fit(line, room))).collect()
+}
+
 fn short(seconds: f64) -> String {
-    if seconds.fract() == 0.0 { format!("{seconds:.0}") } else { format!("{seconds:.1}") }
+    let whole = seconds.round();
+    if (seconds - whole).abs() < 0.05 { format!("{whole:.0}") } else { format!("{seconds:.1}") }
 }
 
 /// The host in one line: kernel, CPUs, nodes, memory, governor.
@@ -121,18 +158,21 @@ fn findings(run: &Run, room: usize) -> Vec<String> {
     lines
 }
 
-fn operations(run: &Run, room: usize) -> Vec<String> {
-    let row = |name: &str, cells: [String; 7]| {
-        let [count, rate, p50, p99, p999, p9999, max] = cells;
-        format!("{name:<17}{count:>7}{rate:>11}{p50:>9}{p99:>9}{p999:>9}{p9999:>9}{max:>9}")
+fn operations(run: &Run, room: usize, percentiles: &[f64]) -> Vec<String> {
+    let row = |name: &str, cells: Vec<String>| {
+        let mut line = format!("{name:<17}{:>7}{:>11}", cells[0], cells[1]);
+        cells[2..].iter().for_each(|cell| line.push_str(&format!("{cell:>9}")));
+        line
     };
-    let titles = ["count", "rate/s", "p50", "p99", "p99.9", "p99.99", "max"];
-    let mut lines = vec![row("operation", titles.map(str::to_owned))];
+    let mut titles = vec!["count".to_owned(), "rate/s".to_owned()];
+    titles.extend(percentiles.iter().map(|p| format!("p{p}")));
+    titles.push("max".to_owned());
+    let mut lines = vec![row("operation", titles)];
     let done: Vec<&Op> = run.ops.values().filter(|op| op.count > 0).collect();
     let rows = room.saturating_sub(1);
     let shown = if done.len() <= rows { done.len() } else { rows.saturating_sub(1) };
     for op in &done[..shown] {
-        lines.push(row(&fit(&op.label, 17), cells(op)));
+        lines.push(row(&fit(&op.label, 17), cells(op, percentiles)));
     }
     if shown < done.len() {
         lines.push(format!("and {} more operations in the record", done.len() - shown));
@@ -143,20 +183,33 @@ fn operations(run: &Run, room: usize) -> Vec<String> {
     lines
 }
 
-fn cells(op: &Op) -> [String; 7] {
-    let latency = |quantile: f64, value: fn(&crate::schema::LatencyNs) -> u64| {
-        let known = op.latency_ns.filter(|l| enough_samples(quantile, l.count));
-        known.map_or("-".to_owned(), |l| ns(value(&l) as f64))
-    };
-    [
-        count(op.count as f64),
-        count(op.rate_per_s),
-        latency(0.5, |l| l.p50),
-        latency(0.99, |l| l.p99),
-        latency(0.999, |l| l.p999),
-        latency(0.9999, |l| l.p9999),
-        latency(0.0, |l| l.max),
-    ]
+fn cells(op: &Op, percentiles: &[f64]) -> Vec<String> {
+    let samples = op.latency_ns.map_or(0, |l| l.count);
+    let mut cells = vec![count(op.count as f64), count(op.rate_per_s)];
+    for percentile in percentiles {
+        let quantile = percentile / 100.0;
+        let value = enough_samples(quantile, samples).then(|| value(op, *percentile)).flatten();
+        cells.push(value.map_or("-".to_owned(), |v| ns(v as f64)));
+    }
+    cells.push(op.latency_ns.map_or("-".to_owned(), |l| ns(l.max as f64)));
+    cells
+}
+
+/// A percentile, read from the record or, if it isn't there, from the histogram.
+fn value(op: &Op, percentile: f64) -> Option<u64> {
+    let latency = op.latency_ns?;
+    let known = [
+        (50.0, latency.p50),
+        (90.0, latency.p90),
+        (99.0, latency.p99),
+        (99.9, latency.p999),
+        (99.99, latency.p9999),
+    ];
+    if let Some((_, value)) = known.iter().find(|(p, _)| *p == percentile) {
+        return Some(*value);
+    }
+    let histogram = Histogram::decode(op.hdr.as_ref()?, "hdr").ok()?;
+    Some(histogram.quantile(percentile / 100.0))
 }
 
 fn verdicts(run: &Run) -> Vec<String> {
@@ -239,6 +292,22 @@ mod tests {
     fn a_run_with_findings() {
         let run = Sample { premature_rounds: 3, ..Sample::default() }.run();
         insta::assert_snapshot!(summary(&run, None));
+    }
+
+    #[test]
+    fn other_percentiles_come_from_the_histogram() {
+        let run = Sample::default().run();
+        let text = summary_with(&run, None, &[10.0, 50.0, 75.0]);
+        let title = text.lines().find(|l| l.starts_with("operation")).unwrap();
+        assert!(title.ends_with("      p10      p50      p75      max"), "{title}");
+        let row = text.lines().find(|l| l.starts_with("page fault")).unwrap();
+        assert!(!row.contains('-') && row.contains("343ns"), "{row}");
+    }
+
+    #[test]
+    fn a_long_seed_is_never_cut() {
+        let run = Run { seed: u64::MAX, ..Sample::default().run() };
+        assert!(summary(&run, None).contains("\nseed   0xffffffffffffffff\n"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::machine::{MachineSpec, Source};
     name = "stress",
     version,
     args_conflicts_with_subcommands = true,
+    args_override_self = true,
     disable_help_subcommand = true,
     after_help = EXAMPLES,
     max_term_width = 100

@@ -246,7 +246,9 @@ fn show(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), Stop> {
                 let text = if args.output.quiet {
                     outcome.runs.iter().map(verdict_line).collect()
                 } else {
-                    summary::text(&outcome.runs, &outcome.comparisons, outcome.file.as_deref())
+                    let (runs, file) = (&outcome.runs, outcome.file.as_deref());
+                    let percentiles = &args.output.percentiles;
+                    summary::text(runs, &outcome.comparisons, file, percentiles)
                 };
                 print(if index > 0 { "\n" } else { "" })?;
                 print(&text)?;

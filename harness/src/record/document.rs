@@ -138,8 +138,8 @@ fn tool() -> Tool {
         name: "stress".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         git: option_env!("STRESS_GIT").filter(|g| !g.is_empty()).map(str::to_owned),
-        compiler: option_env!("STRESS_RUSTC").map(str::to_owned),
-        profile: option_env!("STRESS_PROFILE").map(str::to_owned),
+        compiler: option_env!("STRESS_RUSTC").filter(|v| !v.is_empty()).map(str::to_owned),
+        profile: option_env!("STRESS_PROFILE").filter(|p| !p.is_empty()).map(str::to_owned),
     }
 }
 

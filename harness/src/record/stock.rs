@@ -99,7 +99,11 @@ fn vmstat(kernel: &Kernel) -> IndexMap<String, i64> {
 
 /// Counts each frame; what does not fit becomes a finding.
 pub fn census(kernel: &Kernel, cx: &Cx) -> Census {
-    let census = kernel.census();
+    let mut census = kernel.census();
+    if census.allocated > 0 {
+        let pages = census.allocated;
+        census.violations.push(format!("{pages} pages are still allocated, nobody owns them"));
+    }
     if let Some(first) = census.violations.first() {
         let title = format!("conservation: {first}");
         kernel.find(cx, FindingKind::Conservation, &title, &census.violations);

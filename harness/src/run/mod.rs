@@ -13,3 +13,6 @@ pub mod rounds;
 pub mod signals;
 pub mod threads;
 pub mod watchdog;
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,6 @@ use allocator::kernel::{BootError, Kernel, KernelConfig};
 use allocator::oracle::conservation::Census;
 use allocator::oracle::{Finding, FindingKind};
 use allocator::sync::Arc;
-use allocator::task::Cx;
 use results::histogram::Histogram;
 
 use super::control::{Control, Phase, lock};
@@ -33,9 +32,21 @@ use crate::record::stock::{self, Stock};
 const LOOK: Duration = Duration::from_millis(50);
 /// Snapshots for the progress line are taken this often.
 const SNAPSHOT: Duration = Duration::from_millis(900);
-/// How long tasks may take to finish before the round is aborted, and then before it is given up.
-const FINISH: Duration = Duration::from_secs(30);
-const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// How long tasks may take to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Before the round is aborted.
+    pub finish: Duration,
+    /// After that, before they are given up.
+    pub give_up: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { finish: Duration::from_secs(30), give_up: Duration::from_secs(10) }
+    }
+}
 
 /// Why the measured phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +223,7 @@ pub fn round(
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);
     let end = running.to_the_end();
     let times = running.times();
-    let (left, is_wedged) = join(&kernel, &control, &cx, handles, end);
+    let (left, is_wedged) = join(&kernel, &control, plan.patience, handles, end);
     let mut recorded = Recorded::new(info);
     let (mut stats, mut usage) = (Stats::default(), Usage::default());
     for task in left {
@@ -291,7 +302,7 @@ impl<'a, 'b> Running<'a, 'b> {
         around: &'a mut Surroundings<'b>,
     ) -> Self {
         let (tasks, cpus) = (control.slots.len(), plan.host_cpus().len());
-        let limits = Limits::of(plan.config.time_scale, tasks, cpus);
+        let limits = plan.lockup.unwrap_or_else(|| Limits::of(plan.config.time_scale, tasks, cpus));
         let (now, model) = (Instant::now(), kernel.clock.now());
         let times = Times {
             start: now,
@@ -339,13 +350,13 @@ impl<'a, 'b> Running<'a, 'b> {
     fn watch(&mut self, from: Instant, length: Option<Duration>, warms_up: bool) -> End {
         loop {
             let now = Instant::now();
+            if let Some(end) = self.event(now) {
+                return end;
+            }
             let elapsed = now.duration_since(from);
             let left = length.map(|l| l.saturating_sub(elapsed));
             if left == Some(Duration::ZERO) || (!warms_up && self.control.is_spent()) {
                 return End::Planned;
-            }
-            if let Some(end) = self.event(now) {
-                return end;
             }
             self.show(now, elapsed, warms_up);
             self.control.sleep(left.map_or(LOOK, |l| l.min(LOOK)));
@@ -436,12 +447,11 @@ fn report_lockup(kernel: &Kernel, control: &Control, stuck: &[usize]) {
 fn join(
     kernel: &Kernel,
     control: &Control,
-    cx: &Cx,
+    patience: Patience,
     handles: Vec<TaskHandle>,
     end: End,
 ) -> (Vec<TaskLeft>, bool) {
-    let _ = cx;
-    if !wait_done(control, FINISH) {
+    if !wait_done(control, patience.finish) {
         if end != End::Lockup {
             let stuck: Vec<usize> = (0..control.slots.len())
                 .filter(|i| control.slots[*i].done.load(std::sync::atomic::Ordering::Relaxed) == 0)
@@ -449,7 +459,7 @@ fn join(
             report_lockup(kernel, control, &stuck);
         }
         kernel.clock.abort();
-        if !wait_done(control, GIVE_UP) {
+        if !wait_done(control, patience.give_up) {
             return (Vec::new(), true);
         }
     }

@@ -12,9 +12,14 @@ use results::text;
 const NAMED: usize = 3;
 
 /// The text for people.
-pub fn text(runs: &[Run], comparisons: &[Comparison], file: Option<&Path>) -> String {
+pub fn text(
+    runs: &[Run],
+    comparisons: &[Comparison],
+    file: Option<&Path>,
+    percentiles: &[f64],
+) -> String {
     match runs {
-        [run] => text::summary(run, file),
+        [run] => text::summary_with(run, file, percentiles),
         _ => side_by_side(runs, comparisons, file),
     }
 }
