@@ -394,6 +394,12 @@ fn an_allocation_below_its_share_is_found() {
     assert_eq!(k.findings.nr(FindingKind::Reserve), 0);
     k.reserve_oracle.forget(zone);
     cx.task.clear(pf::MEMALLOC);
+    {
+        let _hotplug = k.mem_hotplug_lock.lock();
+        k.note_reserve(&cx, zone, Gfp::KERNEL, AllocFlags::CPUSET, 0);
+        assert_eq!(k.findings.nr(FindingKind::Reserve), 0, "hotplug moves the marks");
+    }
+    k.reserve_oracle.forget(zone);
     k.note_reserve(&cx, zone, Gfp::KERNEL, AllocFlags::CPUSET, 0);
     assert_eq!(k.findings.nr(FindingKind::Reserve), 1);
     let finding = k.findings.take().pop().unwrap();

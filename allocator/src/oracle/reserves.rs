@@ -12,9 +12,10 @@
 //! find the zone emptied by one with more rights; only the lowest right seen can be held against the
 //! depth.
 //!
-//! **Differs.** The floors are computed here from the table of KERNEL-FACTS, not by the allocator's
-//! own zone_watermark_ok; lowmem_reserve and boost only raise what the allocator demands and are
-//! left out.
+//! **Differs.** Nothing is said while a zone has isolated pageblocks or memory goes on- or offline:
+//! pages and marks then change without any allocation. The floors are computed here from the table
+//! of KERNEL-FACTS, not by the allocator's own zone_watermark_ok; lowmem_reserve and boost only raise
+//! what the allocator demands and are left out.
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::kernel::Kernel;
@@ -200,6 +201,12 @@ impl Kernel {
         let own = reserve_floor(self.policy.reserves, flags, min);
         let floor = reserve.floor.fetch_min(own, Ordering::Relaxed).min(own);
         if free + self.reserve_slack(zone, order) >= floor || self.clock.is_aborted() {
+            return;
+        }
+        // Isolation takes free pages out of the count, and hotplug moves the marks themselves.
+        let is_hotplug = zone.nr_isolate_pageblock.load(Ordering::Relaxed) > 0
+            || self.mem_hotplug_lock.try_lock().is_none();
+        if is_hotplug {
             return;
         }
         let (node, idx, slack) = (zone.node(), zone.idx(), self.reserve_slack(zone, order));
