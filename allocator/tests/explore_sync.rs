@@ -375,7 +375,7 @@ fn a_panic_is_a_finding_and_the_search_goes_on() {
         looks.join().unwrap();
         sets.join().unwrap();
     });
-    let find = report.find("panic").expect("the panic");
+    let find = report.find(explore::MODEL_PANIC).expect("the panic");
     assert!(find.text.contains("the flag is up"), "{}", find.text);
     assert!(find.text.contains("explore_sync.rs"), "{}", find.text);
     assert_eq!(find.preemptions, 0);

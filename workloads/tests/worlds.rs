@@ -38,8 +38,16 @@ fn search(world: &'static World, policy: Policy, scheduler: Scheduler, stops: bo
 
 /// What no world may show unless that is what it is about. Other kinds are the same variant's other
 /// families (a stray page in J5-f's world, say).
-const NEVER: &[&str] =
-    &["conservation", "use_after_free", "reserve", "panic", "deadlock", "livelock", "stall"];
+const NEVER: &[&str] = &[
+    "conservation",
+    "use_after_free",
+    "reserve",
+    "panic",
+    "model_panic",
+    "deadlock",
+    "livelock",
+    "stall",
+];
 
 /// What is wrong with a cell, if anything.
 fn verdict(cell: &Cell, world: &'static World) -> Result<String, String> {

@@ -35,6 +35,15 @@ pub use shrink::shrink;
 
 use crate::sync::engine::{Limits, with as with_execution};
 
+/// Kind of finding: a task of ours panicked. (The kernel's own panic is the model's to report.)
+pub const MODEL_PANIC: &str = "model_panic";
+/// Kind of finding: nobody can run, and nobody spins.
+pub const DEADLOCK: &str = "deadlock";
+/// Kind of finding: who could run only spins.
+pub const LIVELOCK: &str = "livelock";
+/// Kind of finding: only timers run, for more model time than allowed.
+pub const STALL: &str = "stall";
+
 /// How schedules are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduler {

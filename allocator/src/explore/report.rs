@@ -45,7 +45,8 @@ pub struct BoundFigures {
 /// One kind of finding, and its simplest schedule.
 #[derive(Clone, Debug)]
 pub struct Find {
-    /// The kind: one of the model's, or `panic`, `deadlock`, `livelock`, `stall`.
+    /// The kind: one of the model's, or [`super::MODEL_PANIC`], [`super::DEADLOCK`],
+    /// [`super::LIVELOCK`], [`super::STALL`].
     pub kind: &'static str,
     /// The finding's text in the execution of `schedule`.
     pub text: String,

@@ -14,7 +14,7 @@
 use std::cell::RefCell;
 
 use super::choice::{Candidate, Choice, RunEnd, Strategy, TaskIndex};
-use crate::explore::{Event, EventKind};
+use crate::explore::{Event, EventKind, MODEL_PANIC};
 
 mod turn;
 mod wake;
@@ -276,7 +276,7 @@ impl Core {
 
     /// A task panicked: a finding, and the end of the execution.
     pub(crate) fn panicked(&mut self, message: String) {
-        self.report("panic", message);
+        self.report(MODEL_PANIC, message);
         self.tear_down();
     }
 

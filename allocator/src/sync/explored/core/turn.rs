@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Core, MAIN, On, State, Task, TearDown, with};
-use crate::explore::EventKind;
+use crate::explore::{DEADLOCK, EventKind, LIVELOCK, STALL};
 use crate::sync::world::carrier;
 use crate::sync::world::choice::{At, Candidate, Choice, Decision, TaskIndex};
 
@@ -308,7 +308,7 @@ impl Core {
         let Some((deadline, _)) = self.next_deadline() else { return false };
         if deadline > self.limits.max_clock_ns {
             self.report(
-                "stall",
+                STALL,
                 format!(
                     "nothing but timers runs, up to {} s of model time: {}",
                     deadline / 1_000_000_000,
@@ -342,7 +342,7 @@ impl Core {
             return;
         }
         let text = self.who_waits();
-        self.report(if any_spins { "livelock" } else { "deadlock" }, text);
+        self.report(if any_spins { LIVELOCK } else { DEADLOCK }, text);
         self.tear_down();
     }
 
