@@ -13,6 +13,11 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Some(Command::List(args)) => cli::list::run(args),
         Some(Command::Machine(args)) => cli::machine::run(args),
+        Some(Command::Compare(args)) => cli::compare::run(args),
+        Some(Command::Merge(args)) => cli::merge::run(args),
+        Some(Command::Report(args)) => cli::report::run(args),
+        Some(Command::Plot(args)) => cli::plot::run(args),
+        Some(Command::History(args)) => cli::history::run(args),
         Some(Command::Completions(args)) => cli::completions::run(args),
         Some(Command::Man) => cli::man::run(),
         None => cli::run::run(&cli.run),

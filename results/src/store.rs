@@ -27,6 +27,17 @@ pub const RUNS_DIR: &str = "stress-runs";
 /// The record's file name inside a run directory.
 pub const RUN_FILE: &str = "run.json";
 
+/// Where the interval log of a record lies: beside it; `run.hlog` for a record alone in its file,
+/// `run-2.hlog` for the second of several variants.
+#[must_use]
+pub fn hlog_path(file: &Path, index: usize, variants: usize) -> PathBuf {
+    if variants == 1 {
+        return file.with_extension("hlog");
+    }
+    let stem = file.file_stem().unwrap_or(OsStr::new("run")).to_string_lossy();
+    file.with_file_name(format!("{stem}-{}.hlog", index + 1))
+}
+
 /// A record and the file that it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {

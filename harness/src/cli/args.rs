@@ -52,6 +52,16 @@ pub enum Command {
     List(ListCommand),
     /// Show a machine as the model sees it: nodes, CPUs, zones, watermarks, fallback order.
     Machine(MachineCommand),
+    /// Compare saved runs: what changed, how sure that is, whether it passes a gate.
+    Compare(super::compare::CompareCommand),
+    /// Merge runs of several seeds, nights or machines into one record, without loss.
+    Merge(super::merge::MergeCommand),
+    /// Make a page, a mail or a CI document of saved runs.
+    Report(super::report::ReportCommand),
+    /// Plot latency percentiles of saved runs in the terminal.
+    Plot(super::plot::PlotCommand),
+    /// Runs over time: trends, baselines, the nightly gate.
+    History(super::history::HistoryCommand),
     /// Print the completions for a shell.
     Completions(CompletionsCommand),
     /// Print the man page (roff).

@@ -3,11 +3,16 @@
 
 pub mod amplify;
 pub mod args;
+pub mod compare;
 pub mod completions;
 pub mod exit;
+pub mod history;
 pub mod list;
 pub mod machine;
 pub mod man;
+pub mod merge;
+pub mod plot;
+pub mod report;
 pub mod run;
 pub mod suggest;
 pub mod values;

@@ -1,13 +1,13 @@
 //! The page: one self-contained HTML file of runs.
 //!
-//! What: [`run`] is `stress report`: environment, verdicts, comparisons, latency by percentile and
+//! What: environment, verdicts, comparisons, latency by percentile and
 //! over time, throughput, OOM and reserves, findings as swim lanes, history.
 //! Why: an engineer opens it offline, in the dark, prints it, mails it: no script, no network, no
 //! font, and every figure stands in a `data-value` next to what it is, so that tests (and readers)
 //! can hold the page against the record.
 //! Differs: the template escapes all text; only our own SVG goes in as it is.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use askama::Template;
 use indexmap::{IndexMap, IndexSet};
@@ -21,77 +21,8 @@ use crate::export::hlog;
 use crate::format::{count, ns, rate, thousands};
 use crate::history::Series;
 use crate::schema::{Comparison, Fidelity, Finding, Round, Run};
-use crate::store::{self, Loaded};
+use crate::store::Loaded;
 use crate::text;
-
-/// What `stress report` was asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Args {
-    /// Files, run directories, directories of runs.
-    pub inputs: Vec<PathBuf>,
-    /// The page; `None` returns it only.
-    pub output: Option<PathBuf>,
-    /// 72 columns of plain text instead of a page.
-    pub mail: bool,
-    /// Directory with a history, and the figures whose trend is shown.
-    pub history: Option<(PathBuf, Vec<String>)>,
-}
-
-/// What a report gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The page, or the mail.
-    pub text: String,
-    /// Lines for stderr.
-    pub warnings: Vec<String>,
-}
-
-/// `stress report`.
-///
-/// # Errors
-/// Files that can't be read or written, histograms that don't decode.
-pub fn run(args: &Args) -> Result<Outcome> {
-    let mut loaded = Vec::new();
-    let mut seen = IndexSet::new();
-    for input in &args.inputs {
-        loaded
-            .extend(store::load(input)?.into_iter().filter(|l| seen.insert(l.run.run_id.clone())));
-    }
-    if loaded.is_empty() {
-        return Err(Error::Input("report: no runs; name files or directories of runs".to_owned()));
-    }
-    let mut warnings = Vec::new();
-    let comparisons = comparisons(&loaded, &mut warnings);
-    if args.mail {
-        let runs: Vec<&Run> = loaded.iter().map(|l| &l.run).collect();
-        return Ok(Outcome { text: super::mail::document(&runs, &comparisons), warnings });
-    }
-    let mut trends = Vec::new();
-    if let Some((dir, figures)) = &args.history {
-        let history = crate::history::History::open(dir)?;
-        for figure in figures {
-            let series =
-                crate::history::trend(&history, figure, &crate::history::Filter::default())?;
-            trends.push((figure.clone(), series));
-        }
-    }
-    let text = page(&loaded, &comparisons, &trends, &mut warnings)?;
-    if let Some(output) = &args.output {
-        store::write_atomic(output, text.as_bytes())?;
-    }
-    Ok(Outcome { text, warnings })
-}
-
-/// The variants of each session against the first.
-fn comparisons(loaded: &[Loaded], warnings: &mut Vec<String>) -> Vec<Comparison> {
-    let Ok(pairs) = compare::variants_of_sessions(loaded.to_vec()) else {
-        return Vec::new();
-    };
-    let options = compare::Options { seed: 1, ..compare::Options::default() };
-    let compared =
-        pairs.iter().map(|p| compare::compare_runs(&[&p.base[0].run], &[&p.new[0].run], &options));
-    compared.filter_map(|c| c.map_err(|e| warnings.push(e.to_string())).ok()).collect()
-}
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -180,7 +111,7 @@ struct FindingView<'a> {
 /// Findings that are shown in full; the rest is counted.
 const MOST_FINDINGS: usize = 40;
 
-fn page(
+pub(super) fn page(
     loaded: &[Loaded],
     comparisons: &[Comparison],
     trends: &[(String, Vec<Series>)],
@@ -404,7 +335,16 @@ fn section(title: String, runs: &[&Loaded], warnings: &mut Vec<String>) -> Resul
         .iter()
         .flat_map(|l| l.run.ops.iter().filter(|(_, op)| op.count > 0).map(|(n, _)| n))
         .collect();
-    let logs: Vec<Vec<hlog::Interval>> = runs.iter().map(|l| interval_log(l, warnings)).collect();
+    let in_file = |l: &Loaded| runs.iter().filter(|o| o.path == l.path).count();
+    let place = |i: usize| runs[..i].iter().filter(|o| o.path == runs[i].path).count();
+    let logs: Vec<Vec<hlog::Interval>> = (0..runs.len())
+        .map(|i| {
+            interval_log(
+                &crate::store::hlog_path(&runs[i].path, place(i), in_file(runs[i])),
+                warnings,
+            )
+        })
+        .collect();
     let operations =
         names.into_iter().map(|op| operation(op, runs, &labels, &logs)).collect::<Result<_>>()?;
     let bar = |i: usize, value: f64, note: String| Bar {
@@ -472,12 +412,11 @@ fn section(title: String, runs: &[&Loaded], warnings: &mut Vec<String>) -> Resul
 }
 
 /// The interval log beside a record, if there is one that can be read.
-fn interval_log(loaded: &Loaded, warnings: &mut Vec<String>) -> Vec<hlog::Interval> {
-    let path = loaded.path.with_extension("hlog");
+fn interval_log(path: &Path, warnings: &mut Vec<String>) -> Vec<hlog::Interval> {
     if !path.exists() {
         return Vec::new();
     }
-    match hlog::read(&path) {
+    match hlog::read(path) {
         Ok((intervals, _)) => intervals,
         Err(error) => {
             warnings.push(format!("report: {error}; its rounds are shown instead"));

@@ -9,8 +9,7 @@ use crate::schema::{Comparison, Run};
 const MOST_FINDINGS: usize = 3;
 
 /// Host, figures of each run, comparisons, the first findings, and the commands.
-#[must_use]
-pub fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
+pub(super) fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
     let mut out = String::new();
     for run in runs {
         out.push_str(&figures(run));

@@ -41,18 +41,19 @@ pub fn percentiles(runs: &[&Run], op: &str, width: usize, height: usize) -> Resu
         }
     }
     if traces.is_empty() {
-        let mut names: Vec<&str> =
-            runs.iter().flat_map(|run| run.ops.keys()).map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        return Err(Error::Input(format!(
-            "plot: no latencies of '{op}'; operations: {}",
-            names.join(" ")
-        )));
+        let names = operations(runs).join(" ");
+        return Err(Error::Input(format!("plot: no latencies of '{op}'; operations: {names}")));
     }
     let title = format!("{op}: latency by percentile");
     let reach = traces.iter().filter_map(|t| t.points.last()).map(|p| p.0).fold(0.0, f64::max);
     Ok(chart(&title, &traces, Scale::Log, &ns, &percentile_ticks(reach), width, height))
+}
+
+/// Operations with latencies, in the order of the records.
+#[must_use]
+pub fn operations(runs: &[&Run]) -> Vec<String> {
+    let timed = runs.iter().flat_map(|run| &run.ops).filter(|(_, op)| op.hdr.is_some());
+    timed.map(|(name, _)| name.clone()).collect::<indexmap::IndexSet<_>>().into_iter().collect()
 }
 
 /// Where a percentile axis has names: the median and each further nine that is reached.

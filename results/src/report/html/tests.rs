@@ -1,5 +1,7 @@
 use super::*;
+use crate::report::{Args, Format, run};
 use crate::sample::{Sample, Side};
+use crate::store;
 use std::path::Path;
 
 fn keep(dir: &Path, name: &str, run: &Run) {
@@ -160,7 +162,7 @@ fn a_history_adds_its_trends() {
         inputs: vec![dir.path().join("a")],
         history: Some((dir.path().to_owned(), vec!["fault.p99".into()])),
         output: Some(dir.path().join("out/report.html")),
-        mail: false,
+        format: Format::Html,
     };
     let text = run(&args).unwrap().text;
     assert!(text.contains("id=\"history\"") && text.contains("fault.p99 over nights"));
@@ -171,9 +173,10 @@ fn a_history_adds_its_trends() {
 fn the_mail() {
     let dir = tempfile::tempdir().unwrap();
     two_variants(dir.path());
-    let text = run(&Args { inputs: vec![dir.path().to_owned()], mail: true, ..Args::default() })
-        .unwrap()
-        .text;
+    let text =
+        run(&Args { inputs: vec![dir.path().to_owned()], format: Format::Mail, ..Args::default() })
+            .unwrap()
+            .text;
     assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
     insta::assert_snapshot!(text);
 }
@@ -189,4 +192,30 @@ fn nothing_to_report_is_said() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("ops.fault.hdr: histogram does not decode"), "{message}");
+}
+
+#[test]
+fn every_format_is_made_of_saved_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    two_variants(dir.path());
+    for (format, begins) in [
+        (Format::Text, "stress 0.3.0  cpuset01  v4.11"),
+        (Format::Ktap, "KTAP version 1\n1..2\n"),
+        (Format::Junit, "<?xml"),
+        (Format::OpenMetrics, "# TYPE stress_run info"),
+        (Format::Csv, "started,run_id"),
+        (Format::Hgrm("fault".into()), "       Value"),
+    ] {
+        let text = run(&Args { inputs: vec![dir.path().to_owned()], format, ..Args::default() })
+            .unwrap()
+            .text;
+        assert!(text.starts_with(begins), "{text}");
+    }
+    let args = Args {
+        inputs: vec![dir.path().to_owned()],
+        format: Format::Hgrm("alloc".into()),
+        ..Args::default()
+    };
+    let message = run(&args).unwrap_err().to_string();
+    assert_eq!(message, "report: no latencies of 'alloc'; operations: fault mems_update");
 }

@@ -1,0 +1,46 @@
+//! `stress merge`: several runs become one record.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use results::merge;
+
+use super::exit::{Exit, Stop, print};
+
+/// `stress merge`.
+#[derive(Args, Clone, Debug)]
+pub struct MergeCommand {
+    /// Files, run directories or directories of runs
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Where the record goes [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace another run at that place
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Merges; the document goes to stdout unless a file is named.
+///
+/// # Errors
+/// Files that can't be read, written or merged.
+pub fn run(args: &MergeCommand) -> Result<Exit, Stop> {
+    let outcome = merge::run(&merge::Args {
+        inputs: args.inputs.clone(),
+        output: args.output.clone(),
+        force: args.force,
+    })?;
+    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    match &args.output {
+        None => print(&outcome.text)?,
+        Some(file) => {
+            for run in &outcome.runs {
+                let runs = run.merged_from.len().max(1);
+                eprintln!("stress: {}: {} rounds of {runs} runs", run.label(), run.rounds.len());
+            }
+            eprintln!("stress: kept in {}", file.display());
+        }
+    }
+    Ok(Exit::Ok)
+}
