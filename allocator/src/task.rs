@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::cpuset::Cpuset;
+use crate::cpuset::swap::Allowed;
 use crate::ids::CpuId;
 use crate::mempolicy::Mempolicy;
 use crate::mm::Mm;
@@ -80,6 +81,8 @@ pub struct TaskLocked {
     /// The task mempolicy. Only the task itself changes the pointer; cpuset code rewrites the
     /// contents in place under this lock and mems_allowed_seq.
     pub mempolicy: Option<Arc<Mempolicy>>,
+    /// `cpuset=swap`: what the task may use, as one snapshot.
+    pub allowed: Option<Arc<Allowed>>,
 }
 
 /// A thread.
@@ -94,6 +97,8 @@ pub struct Task {
     pub mems_allowed: AtomicNodeMask,
     /// Odd while mems_allowed and the task policy are rewritten.
     pub mems_allowed_seq: SeqCount,
+    /// `cpuset=swap`: number of the newest snapshot, 0 before the first.
+    pub allowed_generation: AtomicU32,
     /// task_lock.
     pub alloc_lock: Mutex<TaskLocked>,
     /// [`pf`] flags. Others read them; only TIF_MEMDIE is set by others.
@@ -177,7 +182,8 @@ impl Task {
             process: Arc::clone(process),
             mems_allowed: AtomicNodeMask::holding(nr_node_ids, mems_allowed),
             mems_allowed_seq: SeqCount::new(),
-            alloc_lock: Mutex::new(TaskLocked { mm, mempolicy: None }),
+            allowed_generation: AtomicU32::new(0),
+            alloc_lock: Mutex::new(TaskLocked { mm, mempolicy: None, allowed: None }),
             flags: AtomicU32::new(flags),
             cpuset: Mutex::new(Arc::clone(cpuset)),
             cpu: AtomicU32::new(u32::from(cpu.0)),
@@ -273,6 +279,12 @@ pub struct Cx {
     pub holds_port_lock: Cell<bool>,
     /// The task policy as the task itself sees it, without task_lock.
     pub mempolicy: RefCell<Option<Arc<Mempolicy>>>,
+    /// `cpuset=swap`: the snapshot that requests use, its number, whether one is under way, and
+    /// whether that ended because a newer one exists.
+    pub(crate) allowed: RefCell<Option<Arc<Allowed>>>,
+    pub(crate) allowed_generation: Cell<u32>,
+    pub(crate) request_depth: Cell<u32>,
+    pub(crate) is_stale: Cell<bool>,
     /// Interleave position (`il_prev`; `il_next` up to 4.12) and the rest of its weight.
     pub il_prev: Cell<u16>,
     /// Allocations left on `il_prev` under weighted interleave.
@@ -312,6 +324,10 @@ impl Cx {
             writes_zonelists: Cell::new(false),
             holds_port_lock: Cell::new(false),
             mempolicy: RefCell::new(mempolicy),
+            allowed: RefCell::new(None),
+            allowed_generation: Cell::new(0),
+            request_depth: Cell::new(0),
+            is_stale: Cell::new(false),
             il_prev: Cell::new(u16::MAX),
             il_weight: Cell::new(0),
             stats: CxStats::default(),
@@ -329,6 +345,8 @@ impl Cx {
         *self.mempolicy.borrow_mut() = task.alloc_lock.lock().mempolicy.clone();
         self.il_prev.set(u16::MAX);
         self.il_weight.set(0);
+        self.allowed_generation.set(0);
+        *self.allowed.borrow_mut() = None;
         self.task = task;
     }
 

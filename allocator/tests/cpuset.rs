@@ -10,7 +10,7 @@ use allocator::mempolicy::{Mempolicy, Mode, ModeFlags, PolicySpec};
 use allocator::mm::{Mm, VmFlags, Vma, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
-use allocator::policy::{CpusetPolicy, Policy, RebindPolicy, Release};
+use allocator::policy::{CpusetPolicy, Policy, RebindPolicy, Release, presets};
 use allocator::race::Point;
 use allocator::sync::{self, Arc};
 use allocator::task::{Cx, Task, pf};
@@ -62,7 +62,7 @@ impl World {
     }
 
     fn policy_nodes(&self) -> NodeMask {
-        self.cx.mempolicy.borrow().as_ref().unwrap().nodes.load()
+        self.cx.task.alloc_lock.lock().mempolicy.as_ref().unwrap().nodes.load()
     }
 
     fn seq(&self) -> u32 {
@@ -86,8 +86,12 @@ fn bind(list: &str) -> PolicySpec {
     PolicySpec::new(Mode::Bind, mask(list))
 }
 
+fn swap() -> Policy {
+    Policy { cpuset: CpusetPolicy::Swap, ..Policy::mainline() }
+}
+
 fn policies() -> impl Iterator<Item = Policy> {
-    Release::ALL.into_iter().map(Policy::preset)
+    presets().chain([swap()])
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn cookies_are_dead_while_only_the_root_exists() {
     let top = Arc::clone(&k.cpusets.top);
     let cx = context(&k, "task", &top, None);
     assert!(!k.cpusets_enabled());
-    k.cpuset_change_task_nodemask(&cx, &cx.task, &mask("1"));
+    k.cpuset_change_task_nodemask(&cx, &cx.task, &mask("1")).unwrap();
     assert_eq!(k.read_mems_allowed_begin(&cx), 0);
     assert!(!k.read_mems_allowed_retry(&cx, 0));
     let cs = k.cpusets.create(&top, "a").unwrap();
@@ -534,4 +538,44 @@ fn a_cpuset_of_movable_memory_fails_lower_requests_at_once_since_5_16() {
         let retried = cx.task.events.events().iter().any(|e| e.point == Point::S7Retry);
         assert_eq!(retried, !at_once, "{release}");
     }
+}
+
+#[test]
+fn swapped_masks_never_change_under_their_holder() {
+    let w = world(swap());
+    w.set_policy(bind("1"));
+    let held = w.cx.task.alloc_lock.lock().mempolicy.clone().unwrap();
+    let first = w.cx.task.alloc_lock.lock().allowed.clone().unwrap();
+    w.write("2-3");
+    let second = w.cx.task.alloc_lock.lock().allowed.clone().unwrap();
+    assert_eq!((held.nodes.load(), first.mems.load()), (mask("1"), mask("0-3")));
+    assert_eq!(second.mems.load(), mask("2-3"));
+    assert_eq!(second.mempolicy.as_ref().unwrap().nodes.load(), mask("3"));
+    assert_eq!(w.node_got(Gfp::HIGHUSER_MOVABLE), Some(3));
+    // Only these two hands hold the old pair now.
+    drop(first);
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
+fn a_swap_that_runs_out_of_memory_reaches_some_and_can_be_repeated() {
+    let w = world(swap());
+    let tasks: Vec<Cx> = (0..3).map(|_| context(&w.k, "task", &w.cs, None)).collect();
+    for cx in &tasks {
+        w.k.set_mempolicy(cx, &bind("1")).unwrap();
+    }
+    // The world's own task needs one copy, the others two each: one gets through.
+    w.k.fail_policy_copies_after(Some(4));
+    let error = w.k.cpuset_write_mems(&w.writer, &w.cs, &mask("2-3")).unwrap_err();
+    assert_eq!(error.errno(), "ENOMEM");
+    let state = |cx: &Cx| {
+        let nodes = cx.task.alloc_lock.lock().mempolicy.as_ref().map(|p| p.nodes.load());
+        (cx.task.mems_allowed.load(), nodes)
+    };
+    let (old, new) = ((mask("0-3"), Some(mask("1"))), (mask("2-3"), Some(mask("3"))));
+    assert_eq!(tasks.iter().map(state).collect::<Vec<_>>(), [new, old, old]);
+    assert_eq!((w.cs.mems_allowed(), w.cs.effective_mems()), (mask("0-3"), mask("0-3")));
+    w.k.fail_policy_copies_after(None);
+    w.write("2-3");
+    assert_eq!(tasks.iter().map(state).collect::<Vec<_>>(), [new, new, new]);
 }

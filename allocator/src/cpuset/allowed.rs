@@ -13,6 +13,7 @@
 //! **Differs.** Nothing.
 
 use super::Cpuset;
+use super::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::NodeId;
 use crate::kernel::Kernel;
@@ -32,7 +33,8 @@ impl Kernel {
     /// May the request take from this node (`cpuset_node_allowed`)?
     #[inline]
     pub fn cpuset_node_allowed(&self, cx: &Cx, node: NodeId, gfp: Gfp) -> bool {
-        if cx.in_interrupt() || cx.task.mems_allowed.test(node) {
+        let allowed = self.request_allowed(cx);
+        if cx.in_interrupt() || mems_of(allowed.as_deref(), cx).test(node) {
             return true;
         }
         self.passes_cpuset_otherwise(cx, node, gfp)

@@ -10,7 +10,7 @@
 //!
 //! **Differs.** Without a thread of the CPU (small worlds) the work is done at once.
 
-use super::Cpuset;
+use super::{Cpuset, CpusetError};
 use crate::cpu::Completion;
 use crate::kernel::Kernel;
 use crate::sync::Arc;
@@ -48,7 +48,7 @@ impl Kernel {
                     }
                     top.effective_mems.store(&new);
                 }
-                self.update_tasks_nodemask(cx, &top);
+                self.report_update(self.update_tasks_nodemask(cx, &top));
             }
         }
         let mut below = top.children();
@@ -81,11 +81,18 @@ impl Kernel {
         if !new.is_empty() {
             self.check_insane_mems_config(&new);
             if updated {
-                self.update_tasks_nodemask(cx, cs);
+                self.report_update(self.update_tasks_nodemask(cx, cs));
             }
             return;
         }
         self.remove_tasks_in_empty_cpuset(cx, cs);
+    }
+
+    /// Nobody waits for this work: an update that ran out of memory (`swap` only) is logged.
+    fn report_update(&self, result: Result<(), CpusetError>) {
+        if let Err(error) = result {
+            self.log(&format!("cpuset: {error}"));
+        }
     }
 
     /// v1: tasks of a cpuset without memory go to the nearest ancestor that has some.
@@ -95,7 +102,7 @@ impl Kernel {
             if !ancestor.effective_mems().is_empty() {
                 let tasks = cs.threads();
                 if !tasks.is_empty() {
-                    self.attach_locked(cx, &ancestor, &tasks);
+                    self.report_update(self.attach_locked(cx, &ancestor, &tasks));
                 }
                 return;
             }

@@ -15,12 +15,13 @@
 
 pub mod allowed;
 pub mod hotplug;
+pub mod swap;
 pub mod tasks;
 pub mod write;
 
 use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
 use crate::task::Task;
 
@@ -82,6 +83,9 @@ pub enum CpusetError {
     /// It has tasks or children.
     #[error("{0}: has tasks or children")]
     Busy(String),
+    /// No memory for a copy (`swap` only): some tasks have the new nodes, some the old ones.
+    #[error("{0}: out of memory, only a part of its tasks was updated")]
+    NoMemory(String),
 }
 
 impl CpusetError {
@@ -94,6 +98,7 @@ impl CpusetError {
             Self::NoNodes(_) => "ENOSPC",
             Self::Exists(_) => "EEXIST",
             Self::Removed(_) => "ENODEV",
+            Self::NoMemory(_) => "ENOMEM",
         }
     }
 }
@@ -243,6 +248,8 @@ pub struct CpusetTree {
     being_rebound: AtomicUsize,
     /// cpuset_migrate_mm_wq.
     migrations: Mutex<Vec<Migration>>,
+    /// Copies of policies and allowed nodes that still succeed (`swap` only).
+    copies_left: AtomicU64,
 }
 
 impl CpusetTree {
@@ -258,6 +265,7 @@ impl CpusetTree {
             callback_lock: Mutex::new(()),
             being_rebound: AtomicUsize::new(0),
             migrations: Mutex::new(Vec::new()),
+            copies_left: AtomicU64::new(u64::MAX),
         }
     }
 

@@ -43,17 +43,37 @@ impl Kernel {
     }
 
     /// T1 to T4 (`update_tasks_nodemask`). The caller holds cpuset_mutex.
-    pub(super) fn update_tasks_nodemask(&self, cx: &Cx, cs: &Arc<Cpuset>) {
+    pub(super) fn update_tasks_nodemask(
+        &self,
+        cx: &Cx,
+        cs: &Arc<Cpuset>,
+    ) -> Result<(), CpusetError> {
         // T1
         self.cpusets.being_rebound.store(Arc::as_ptr(cs).addr(), Ordering::Relaxed);
         self.point(cx, Point::T1Rebound);
         // T2
         let newmems = self.guarantee_online_mems(cs);
         // T3
+        let updated = self.update_each_task(cx, cs, &newmems);
+        // T4
+        if updated.is_ok() {
+            cs.old_mems_allowed.store(&newmems);
+        }
+        self.cpusets.being_rebound.store(0, Ordering::Relaxed);
+        self.point_event(cx, Point::T4Done, [newmems.low_word(), 0, 0]);
+        updated
+    }
+
+    fn update_each_task(
+        &self,
+        cx: &Cx,
+        cs: &Arc<Cpuset>,
+        newmems: &NodeMask,
+    ) -> Result<(), CpusetError> {
         let mut at = None;
         while let Some((number, task)) = cs.next_thread(at) {
             at = Some(number);
-            self.cpuset_change_task_nodemask(cx, &task, &newmems);
+            self.cpuset_change_task_nodemask(cx, &task, newmems)?;
             // T3b
             let Some(mm) = self.get_task_mm(&task) else { continue };
             let vma_mems = if self.policy.release.vma_rebind_uses_effective_mems() {
@@ -64,19 +84,37 @@ impl Kernel {
             self.mpol_rebind_mm(cx, &mm, &vma_mems);
             // T3d
             if cs.has(CpusetFlag::MemoryMigrate) {
-                self.queue_migration(mm, cs.old_mems_allowed.load(), newmems);
+                self.queue_migration(mm, cs.old_mems_allowed.load(), *newmems);
             } else {
                 self.mmput(cx, mm);
             }
         }
-        // T4
-        cs.old_mems_allowed.store(&newmems);
-        self.cpusets.being_rebound.store(0, Ordering::Relaxed);
-        self.point_event(cx, Point::T4Done, [newmems.low_word(), 0, 0]);
+        Ok(())
     }
 
     /// T3a (`cpuset_change_task_nodemask`): a task's mems and its task policy.
-    pub fn cpuset_change_task_nodemask(&self, cx: &Cx, task: &Task, newmems: &NodeMask) {
+    ///
+    /// # Errors
+    /// `swap` only: no memory for a copy; the task keeps its old nodes.
+    pub fn cpuset_change_task_nodemask(
+        &self,
+        cx: &Cx,
+        task: &Task,
+        newmems: &NodeMask,
+    ) -> Result<(), CpusetError> {
+        // Spinlocks are held: no place to be stopped at.
+        cx.atomic_depth.set(cx.atomic_depth.get() + 1);
+        let result = if self.swaps_policies() {
+            self.swap_task_nodemask(cx, task, newmems)
+        } else {
+            self.rewrite_task_nodemask(cx, task, newmems);
+            Ok(())
+        };
+        cx.atomic_depth.set(cx.atomic_depth.get() - 1);
+        result
+    }
+
+    fn rewrite_task_nodemask(&self, cx: &Cx, task: &Task, newmems: &NodeMask) {
         let locked = task.alloc_lock.lock();
         let old = task.mems_allowed.load();
         let policy = locked.mempolicy.as_deref();
@@ -86,13 +124,12 @@ impl Kernel {
                 self.change_mems(cx, task, policy, &old, newmems);
             }
             RebindPolicy::TwoStep | RebindPolicy::OneStepRemapBase | RebindPolicy::OneStep => {
-                self.with_interrupts_off(cx, || {
-                    task.mems_allowed_seq.write_begin();
-                    self.point(cx, Point::T3aSeqOdd);
-                    self.change_mems(cx, task, policy, &old, newmems);
-                    task.mems_allowed_seq.write_end();
-                    self.point(cx, Point::T3aSeqEven);
-                });
+                let _irqs_off = self.irqs_off(cx);
+                task.mems_allowed_seq.write_begin();
+                self.point(cx, Point::T3aSeqOdd);
+                self.change_mems(cx, task, policy, &old, newmems);
+                task.mems_allowed_seq.write_end();
+                self.point(cx, Point::T3aSeqEven);
             }
         }
     }
@@ -155,18 +192,6 @@ impl Kernel {
         }
     }
 
-    /// Runs `section` with interrupts off on this CPU.
-    fn with_interrupts_off<R>(&self, cx: &Cx, section: impl FnOnce() -> R) -> R {
-        if cx.irqs_are_off() {
-            return section();
-        }
-        let _irq_section = self.cpus[cx.cpu().index()].irq_section.lock();
-        cx.add_irqs_off(1);
-        let result = section();
-        cx.add_irqs_off(-1);
-        result
-    }
-
     /// T3c (`mpol_rebind_mm`): the policies of an address space's VMAs, under mmap_lock for
     /// writing, which waits for every fault in progress.
     pub fn mpol_rebind_mm(&self, cx: &Cx, mm: &Mm, mems: &NodeMask) {
@@ -214,8 +239,7 @@ impl Kernel {
             } else if !self.cpusets.is_v2() && cs.mems_allowed().is_empty() {
                 Err(CpusetError::NoNodes(cs.name.clone()))
             } else {
-                self.attach_locked(cx, cs, tasks);
-                Ok(())
+                self.attach_locked(cx, cs, tasks)
             }
         };
         self.flush_cpuset_migrations(cx);
@@ -223,7 +247,12 @@ impl Kernel {
     }
 
     /// `cpuset_attach` itself. The caller holds cpuset_mutex.
-    pub(super) fn attach_locked(&self, cx: &Cx, cs: &Arc<Cpuset>, tasks: &[Arc<Task>]) {
+    pub(super) fn attach_locked(
+        &self,
+        cx: &Cx,
+        cs: &Arc<Cpuset>,
+        tasks: &[Arc<Task>],
+    ) -> Result<(), CpusetError> {
         let mut old_mems = None;
         for task in tasks {
             let old = std::mem::replace(&mut *task.cpuset.lock(), Arc::clone(cs));
@@ -233,7 +262,7 @@ impl Kernel {
         }
         let newmems = self.guarantee_online_mems(cs);
         for task in tasks {
-            self.cpuset_change_task_nodemask(cx, task, &newmems);
+            self.cpuset_change_task_nodemask(cx, task, &newmems)?;
         }
         let effective = cs.effective_mems();
         let from = old_mems.unwrap_or(effective);
@@ -247,6 +276,7 @@ impl Kernel {
             }
         }
         cs.old_mems_allowed.store(&effective);
+        Ok(())
     }
 
     fn queue_migration(&self, mm: Arc<Mm>, from: NodeMask, to: NodeMask) {

@@ -10,7 +10,7 @@
 
 use super::{Cpuset, CpusetError, CpusetFlag};
 use crate::kernel::Kernel;
-use crate::nodemask::NodeMask;
+use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::race::Point;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
@@ -70,37 +70,45 @@ impl Kernel {
         self.validate_change(&Trial { cs, mems: *mems, exclusive })?;
         self.check_insane_mems_config(mems);
         // W5
-        {
-            let _callback = self.cpusets.callback_lock.lock();
-            cs.mems_allowed.store(mems);
-        }
+        let old = cs.mems_allowed();
+        self.store_mask(&cs.mems_allowed, mems);
         self.point_event(cx, Point::W5Mems, [mems.low_word(), 0, 0]);
         // W6
-        self.update_nodemasks_hier(cx, cs);
-        Ok(())
+        let updated = self.update_nodemasks_hier(cx, cs);
+        if updated.is_err() {
+            // So that writing the same again is no empty write (W3).
+            self.store_mask(&cs.mems_allowed, &old);
+        }
+        updated
+    }
+
+    fn store_mask(&self, mask: &AtomicNodeMask, nodes: &NodeMask) {
+        let _callback = self.cpusets.callback_lock.lock();
+        mask.store(nodes);
     }
 
     /// W6: the cpuset and its descendants, parents first.
-    fn update_nodemasks_hier(&self, cx: &Cx, cs: &Arc<Cpuset>) {
-        let Some(parent) = cs.parent() else { return };
+    fn update_nodemasks_hier(&self, cx: &Cx, cs: &Arc<Cpuset>) -> Result<(), CpusetError> {
+        let Some(parent) = cs.parent() else { return Ok(()) };
         let above = parent.effective_mems();
         let mut effective = cs.mems_allowed().and(&above);
         if self.cpusets.is_v2() && effective.is_empty() {
             effective = above;
         }
         // Nothing changes below either.
-        if effective == cs.effective_mems() {
-            return;
+        let old = cs.effective_mems();
+        if effective == old {
+            return Ok(());
         }
-        {
-            let _callback = self.cpusets.callback_lock.lock();
-            cs.effective_mems.store(&effective);
-        }
+        self.store_mask(&cs.effective_mems, &effective);
         self.point_event(cx, Point::W6Effective, [effective.low_word(), 0, 0]);
-        self.update_tasks_nodemask(cx, cs);
-        for child in cs.children() {
-            self.update_nodemasks_hier(cx, &child);
+        let below =
+            || cs.children().iter().try_for_each(|child| self.update_nodemasks_hier(cx, child));
+        let updated = self.update_tasks_nodemask(cx, cs).and_then(|()| below());
+        if updated.is_err() {
+            self.store_mask(&cs.effective_mems, &old);
         }
+        updated
     }
 
     /// W4 (`validate_change`).

@@ -13,6 +13,7 @@
 //! rebound (and crash); here they take the CPU's node.
 
 use super::{Mempolicy, Mode};
+use crate::cpuset::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, PAGE_SHIFT, Pfn, ZoneIdx};
 use crate::kernel::Kernel;
@@ -49,9 +50,11 @@ impl Kernel {
         if cx.in_interrupt() || gfp.contains(Gfp::THISNODE) {
             return self.alloc_pages(cx, gfp, order, self.cpu_node(cx.cpu()), Nodemask::None);
         }
-        // Not counted: being current keeps the policy alive.
-        let task_policy = cx.mempolicy.borrow();
-        self.alloc_by_policy(cx, gfp, order, task_policy.as_deref(), IlPosition::Task)
+        self.with_newest_allowed(cx, || {
+            // Not counted: being current keeps the policy alive.
+            let task_policy = cx.mempolicy.borrow();
+            self.alloc_by_policy(cx, gfp, order, task_policy.as_deref(), IlPosition::Task)
+        })
     }
 
     /// `alloc_pages_vma`: a block for a VMA with this policy of its own, at `il_index` (see
@@ -65,9 +68,11 @@ impl Kernel {
         vma_policy: Option<&Mempolicy>,
         il_index: u64,
     ) -> Option<Pfn> {
-        let task_policy = cx.mempolicy.borrow();
-        let policy = vma_policy.or(task_policy.as_deref());
-        self.alloc_by_policy(cx, gfp, order, policy, IlPosition::Index(il_index))
+        self.with_newest_allowed(cx, || {
+            let task_policy = cx.mempolicy.borrow();
+            let policy = vma_policy.or(task_policy.as_deref());
+            self.alloc_by_policy(cx, gfp, order, policy, IlPosition::Index(il_index))
+        })
     }
 
     #[inline]
@@ -160,8 +165,12 @@ impl Kernel {
         let nid = policy.home_node().unwrap_or(local);
         let first = (gfp | Gfp::NOWARN) - (Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
         let nodes = Nodemask::Live(&policy.nodes);
-        self.alloc_pages(cx, first, order, nid, nodes)
-            .or_else(|| self.alloc_pages(cx, gfp, order, nid, Nodemask::None))
+        let page = self.alloc_pages(cx, first, order, nid, nodes);
+        // A stale snapshot (`swap`) says nothing about the nodes' memory: begin again.
+        if page.is_some() || cx.is_stale.get() {
+            return page;
+        }
+        self.alloc_pages(cx, gfp, order, nid, Nodemask::None)
     }
 
     /// D.4 for the modes that need no turn: the node whose zonelist is walked, and the nodemask.
@@ -179,8 +188,9 @@ impl Kernel {
             }
             Mode::Preferred => (policy.nodes.first().unwrap_or(local), Nodemask::None),
             Mode::Bind => {
+                let allowed = self.request_allowed(cx);
                 let applies = self.apply_policy_zone(policy, gfp.zone())
-                    && policy.nodes.intersects(&cx.task.mems_allowed);
+                    && policy.nodes.intersects(mems_of(allowed.as_deref(), cx));
                 let nodes = if applies { Nodemask::Live(&policy.nodes) } else { Nodemask::None };
                 (policy.home_node().unwrap_or(local), nodes)
             }

@@ -44,6 +44,10 @@ impl Kernel {
             let mut locked = cx.task.alloc_lock.lock();
             new = self.mpol_new(cx, spec)?;
             locked.mempolicy.clone_from(&new);
+            if self.swaps_policies() {
+                let mems = cx.task.mems_allowed.load();
+                self.publish_allowed(&cx.task, &mut locked, &mems);
+            }
         }
         self.start_interleaving(cx, new.as_deref());
         *cx.mempolicy.borrow_mut() = new;

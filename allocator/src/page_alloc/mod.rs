@@ -19,6 +19,7 @@ pub mod slow;
 
 use std::cell::Cell;
 
+use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
@@ -105,14 +106,16 @@ impl Kernel {
         preferred_nid: NodeId,
         nodemask: Nodemask<'_>,
     ) -> Option<Pfn> {
-        if self.instrumented {
-            self.allocator_enter(cx);
-            let page = self.alloc_pages_inner::<true>(cx, gfp, order, preferred_nid, nodemask);
-            self.allocator_leave(cx);
-            page
-        } else {
-            self.alloc_pages_inner::<false>(cx, gfp, order, preferred_nid, nodemask)
-        }
+        self.with_newest_allowed(cx, || {
+            if self.instrumented {
+                self.allocator_enter(cx);
+                let page = self.alloc_pages_inner::<true>(cx, gfp, order, preferred_nid, nodemask);
+                self.allocator_leave(cx);
+                page
+            } else {
+                self.alloc_pages_inner::<false>(cx, gfp, order, preferred_nid, nodemask)
+            }
+        })
     }
 
     #[inline]
@@ -131,6 +134,7 @@ impl Kernel {
         let mut flags = AllocFlags::WMARK_LOW;
         let mut fast_gfp = gfp;
         let mut fast_mask = nodemask;
+        let allowed = self.request_allowed(cx);
         if self.cpusets_enabled() {
             // User or kernel, the fast path stays within current's cpuset; a null nodemask becomes
             // a pointer to the live mems_allowed, filtered word by word while it may change.
@@ -145,7 +149,7 @@ impl Kernel {
                 }
             };
             if masks {
-                fast_mask = Nodemask::Live(&cx.task.mems_allowed);
+                fast_mask = Nodemask::Live(mems_of(allowed.as_deref(), cx));
             }
             if flagged {
                 flags |= AllocFlags::CPUSET;

@@ -7,6 +7,7 @@
 //! **Why in one place.** The axis `cpuset` acts here and, for the place of the test, in
 //! [`super::slow`]; nowhere else.
 
+use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{PAGE_ALLOC_COSTLY_ORDER, Pfn};
 use crate::kernel::Kernel;
@@ -60,31 +61,43 @@ impl Kernel {
 
     fn check_retry_cpuset(&self, cx: &Cx, ac: &AllocContext<'_>, cookie: u32) -> bool {
         match self.policy.cpuset {
-            CpusetPolicy::NoRecheck | CpusetPolicy::CookieRecheck => {}
-            CpusetPolicy::IntersectionRecheck
-            | CpusetPolicy::RecheckEachRetry
-            | CpusetPolicy::Swap => {
-                // C1: an empty intersection means that the cpuset wins and the policy is ignored.
-                if self.cpusets_enabled() && !self.nodemask_meets_mems(cx, ac.nodemask.get()) {
-                    let nodes = ac.nodemask.get().load().unwrap_or_default();
-                    let mems = cx.task.mems_allowed.load();
-                    ac.nodemask.set(Nodemask::None);
-                    self.point_event(cx, Point::C1Empty, [nodes.low_word(), mems.low_word(), 0]);
-                    return true;
-                }
+            CpusetPolicy::NoRecheck | CpusetPolicy::CookieRecheck => {
+                // C2
+                self.read_mems_allowed_retry(cx, cookie)
+            }
+            CpusetPolicy::IntersectionRecheck | CpusetPolicy::RecheckEachRetry => {
+                self.nodemask_dropped(cx, ac) || self.read_mems_allowed_retry(cx, cookie)
+            }
+            CpusetPolicy::Swap => {
+                let stale = !cx.in_interrupt() && self.newer_allowed_exists(cx);
+                cx.is_stale.set(stale);
+                stale || self.nodemask_dropped(cx, ac)
             }
         }
-        // C2
-        self.read_mems_allowed_retry(cx, cookie)
+    }
+
+    /// C1: a nodemask that does not meet mems_allowed is dropped: the cpuset wins and the policy is
+    /// ignored for this request.
+    fn nodemask_dropped(&self, cx: &Cx, ac: &AllocContext<'_>) -> bool {
+        if !self.cpusets_enabled() || self.nodemask_meets_mems(cx, ac.nodemask.get()) {
+            return false;
+        }
+        let nodes = ac.nodemask.get().load().unwrap_or_default();
+        let mems = cx.task.mems_allowed.load();
+        ac.nodemask.set(Nodemask::None);
+        self.point_event(cx, Point::C1Empty, [nodes.low_word(), mems.low_word(), 0]);
+        true
     }
 
     /// Does the mask meet mems_allowed? Both are read word by word, unlocked (J1-e's torn read).
     fn nodemask_meets_mems(&self, cx: &Cx, nodemask: Nodemask<'_>) -> bool {
         let at_word = |_| self.point(cx, Point::C1MaskWord);
+        let allowed = self.request_allowed(cx);
+        let mems = mems_of(allowed.as_deref(), cx);
         match nodemask {
             Nodemask::None => true,
-            Nodemask::Live(mask) => cx.task.mems_allowed.intersects_with(&mask.load(), at_word),
-            Nodemask::Fixed(mask) => cx.task.mems_allowed.intersects_with(mask, at_word),
+            Nodemask::Live(mask) => mems.intersects_with(mask, at_word),
+            Nodemask::Fixed(mask) => mems.intersects_with(mask, at_word),
         }
     }
 

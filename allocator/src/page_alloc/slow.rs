@@ -6,6 +6,7 @@
 //! **Differs.** Compaction is what merging gives: S6 and S15 try nothing and S18 answers as a
 //! kernel without CONFIG_COMPACTION does.
 
+use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{NodeId, PAGE_ALLOC_COSTLY_ORDER, Pfn};
 use crate::kernel::Kernel;
@@ -91,6 +92,10 @@ impl Kernel {
                         }
                     }
                 }
+            }
+            // `swap`: the caller begins again with the newest snapshot.
+            if cx.is_stale.get() && !cx.in_interrupt() {
+                return None;
             }
             count(&cx.stats.restarts, 1);
             restarts += 1;
@@ -258,7 +263,8 @@ impl Kernel {
     /// Has the zonelist no zone for the request on a node of current's mems (S3b)?
     fn has_no_zone_in_mems(&self, cx: &Cx, ac: &AllocContext<'_>) -> bool {
         let zonelist = ac.zonelist.get();
-        let mems = Nodemask::Live(&cx.task.mems_allowed);
+        let allowed = self.request_allowed(cx);
+        let mems = Nodemask::Live(mems_of(allowed.as_deref(), cx));
         let first = self.first_zones_zonelist::<true>(cx, zonelist, ac.highest_zoneidx, mems);
         zonelist.zone(first).is_none()
     }

@@ -93,26 +93,6 @@ impl Policy {
         }
     }
 
-    /// The same policy with another's choice on one axis.
-    #[must_use]
-    pub fn with_axis_of(mut self, axis: AxisName, other: &Self) -> Self {
-        match axis {
-            AxisName::Cpuset => self.cpuset = other.cpuset,
-            AxisName::Rebind => self.rebind = other.rebind,
-            AxisName::Exit => self.exit = other.exit,
-            AxisName::Reserves => self.reserves = other.reserves,
-            AxisName::Zonelist => self.zonelist = other.zonelist,
-            AxisName::Offline => self.offline = other.offline,
-            AxisName::Pcp => self.pcp = other.pcp,
-        }
-        self
-    }
-
-    /// Axes on which two policies differ, in the order of a spec.
-    pub fn differing_axes(&self, other: &Self) -> Vec<AxisName> {
-        AxisName::ALL.into_iter().filter(|a| self.word(*a) != other.word(*a)).collect()
-    }
-
     /// All axes with the words chosen.
     pub fn words(&self) -> [(AxisName, &'static str); 7] {
         AxisName::ALL.map(|axis| (axis, self.word(axis)))
@@ -152,8 +132,9 @@ impl Policy {
     /// behaves as mainline.
     pub fn unbuilt(&self) -> Vec<AxisName> {
         let mainline = Self::mainline();
-        self.differing_axes(&mainline)
+        AxisName::ALL
             .into_iter()
+            .filter(|a| self.word(*a) != mainline.word(*a))
             .filter(|a| !BUILT_AXES.contains(a) || self.is_unbuilt_variant(*a))
             .collect()
     }

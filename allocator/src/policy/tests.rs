@@ -229,19 +229,6 @@ proptest! {
     }
 }
 
-proptest! {
-    #[test]
-    fn axis_by_axis_one_policy_becomes_another(old in policies(), new in policies()) {
-        let differ = old.differing_axes(&new);
-        let mut now = old;
-        for (i, axis) in differ.iter().enumerate() {
-            now = now.with_axis_of(*axis, &new);
-            prop_assert_eq!(now.differing_axes(&new), &differ[i + 1..]);
-        }
-        prop_assert_eq!(Policy { release: new.release, ..now }, new);
-    }
-}
-
 #[test]
 fn releases_are_in_order_and_have_words() {
     assert!(Release::ALL.is_sorted());
