@@ -394,7 +394,8 @@ fn during_t3c(
     drop(fault);
     writer.join().unwrap();
     assert!(!w.k.is_current_cpuset_being_rebound(&cx));
-    vma_policy.nodes.load()
+    let vmas = mm.mmap_read_lock();
+    vmas.find(Vpn(16)).unwrap().policy().unwrap().nodes.load()
 }
 
 #[test]

@@ -84,8 +84,8 @@ pub enum CpusetError {
     #[error("{0}: has tasks or children")]
     Busy(String),
     /// No memory for a copy (`swap` only): some tasks have the new nodes, some the old ones.
-    #[error("{0}: out of memory, only a part of its tasks was updated")]
-    NoMemory(String),
+    #[error("out of memory: only a part of the cpuset's tasks was updated")]
+    NoMemory,
 }
 
 impl CpusetError {
@@ -98,7 +98,7 @@ impl CpusetError {
             Self::NoNodes(_) => "ENOSPC",
             Self::Exists(_) => "EEXIST",
             Self::Removed(_) => "ENODEV",
-            Self::NoMemory(_) => "ENOMEM",
+            Self::NoMemory => "ENOMEM",
         }
     }
 }

@@ -26,11 +26,12 @@ use super::CpusetError;
 use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
+use crate::mm::vma::{Vma, VmaLocked};
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::policy::CpusetPolicy;
 use crate::race::Point;
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, RwLockWriteGuard};
 use crate::task::{Cx, Task, TaskLocked, count};
 
 /// What a task may use, as of one moment.
@@ -141,10 +142,10 @@ impl Kernel {
     ) -> Result<(), CpusetError> {
         let mut locked = task.alloc_lock.lock();
         let old = task.mems_allowed.load();
-        self.charge_copy(task)?;
+        self.charge_copy()?;
         if let Some(policy) = locked.mempolicy.clone() {
             let before = policy.nodes.load();
-            if let Some(copy) = self.rebound_copy(task, &policy, newmems)? {
+            if let Some(copy) = self.rebound_copy(&policy, newmems)? {
                 let after = copy.nodes.load();
                 locked.mempolicy = Some(copy);
                 let args = [before.low_word(), after.low_word(), 0];
@@ -163,10 +164,27 @@ impl Kernel {
         Ok(())
     }
 
-    /// A copy of a policy, rebound to `mems`; None if it stays as it is.
-    pub(super) fn rebound_copy(
+    /// T3c for one VMA: its policy is swapped for a rebound copy. The caller holds mmap_lock for
+    /// writing, and gets the VMA's lock to hold on.
+    pub(super) fn swap_vma_policy<'v>(
         &self,
-        task: &Task,
+        cx: &Cx,
+        vma: &'v Vma,
+        mems: &NodeMask,
+    ) -> Result<RwLockWriteGuard<'v, VmaLocked>, CpusetError> {
+        let mut own = vma.lock.write();
+        let Some(policy) = own.policy.clone() else { return Ok(own) };
+        if let Some(copy) = self.rebound_copy(&policy, mems)? {
+            let args = [policy.nodes.load().low_word(), copy.nodes.load().low_word(), 0];
+            own.policy = Some(copy);
+            self.point_event(cx, Point::T3cVmaRebound, args);
+        }
+        Ok(own)
+    }
+
+    /// A copy of a policy, rebound to `mems`; None if it stays as it is.
+    fn rebound_copy(
+        &self,
         policy: &Mempolicy,
         mems: &NodeMask,
     ) -> Result<Option<Arc<Mempolicy>>, CpusetError> {
@@ -174,17 +192,17 @@ impl Kernel {
         if copy.rebind_once(mems, RebindRules::of(&self.policy), |_| {}).is_none() {
             return Ok(None);
         }
-        self.charge_copy(task)?;
+        self.charge_copy()?;
         Ok(Some(Arc::new(copy)))
     }
 
     /// Memory for one more copy, unless a failure is injected.
-    fn charge_copy(&self, task: &Task) -> Result<(), CpusetError> {
+    fn charge_copy(&self) -> Result<(), CpusetError> {
         let left = &self.cpusets.copies_left;
         // Relaxed: copies are made under cpuset_mutex.
         let n = left.load(Ordering::Relaxed);
         if n == 0 {
-            return Err(CpusetError::NoMemory(task.cpuset.lock().name.clone()));
+            return Err(CpusetError::NoMemory);
         }
         if n != u64::MAX {
             left.store(n - 1, Ordering::Relaxed);

@@ -81,13 +81,14 @@ impl Kernel {
             } else {
                 cs.mems_allowed()
             };
-            self.mpol_rebind_mm(cx, &mm, &vma_mems);
+            let rebound = self.mpol_rebind_mm(cx, &mm, &vma_mems);
             // T3d
-            if cs.has(CpusetFlag::MemoryMigrate) {
+            if rebound.is_ok() && cs.has(CpusetFlag::MemoryMigrate) {
                 self.queue_migration(mm, cs.old_mems_allowed.load(), *newmems);
             } else {
                 self.mmput(cx, mm);
             }
+            rebound?;
         }
         Ok(())
     }
@@ -194,31 +195,46 @@ impl Kernel {
 
     /// T3c (`mpol_rebind_mm`): the policies of an address space's VMAs, under mmap_lock for
     /// writing, which waits for every fault in progress.
-    pub fn mpol_rebind_mm(&self, cx: &Cx, mm: &Mm, mems: &NodeMask) {
-        let rules = RebindRules::of(&self.policy);
+    ///
+    /// # Errors
+    /// `swap` only: no memory for a copy; VMAs before it have the new nodes.
+    pub fn mpol_rebind_mm(&self, cx: &Cx, mm: &Mm, mems: &NodeMask) -> Result<(), CpusetError> {
         self.point(cx, Point::T3cMmapLock);
-        {
+        let rebound = {
             let vmas = mm.mmap_write_lock();
             // From 6.5 on each VMA stays write-locked until mmap_lock is released; before, a fault
             // under the VMA's lock (6.4) may run beside the rebind.
             let mut locked = Vec::new();
-            for vma in vmas.iter() {
-                if self.policy.release.rebind_locks_vmas() {
-                    locked.push(vma.lock.write());
+            vmas.iter().try_for_each(|vma| {
+                if self.swaps_policies() {
+                    locked.push(self.swap_vma_policy(cx, vma, mems)?);
+                    return Ok(());
                 }
-                let policy = match locked.last() {
-                    Some(own) => own.policy.clone(),
-                    None => vma.policy(),
+                let policy = if self.policy.release.rebind_locks_vmas() {
+                    let own = vma.lock.write();
+                    let policy = own.policy.clone();
+                    locked.push(own);
+                    policy
+                } else {
+                    vma.policy()
                 };
-                let Some(policy) = policy else { continue };
-                let before = policy.nodes.load().low_word();
-                let hook = |i| self.between_words(cx, Point::T3cVmaRebound, i);
-                if let Some(nodes) = policy.rebind_once(mems, rules, hook) {
-                    self.point_event(cx, Point::T3cVmaRebound, [before, nodes.low_word(), 0]);
+                if let Some(policy) = policy {
+                    self.rebind_vma_policy(cx, &policy, mems);
                 }
-            }
-        }
+                Ok(())
+            })
+        };
         self.point(cx, Point::T3cDone);
+        rebound
+    }
+
+    fn rebind_vma_policy(&self, cx: &Cx, policy: &Mempolicy, mems: &NodeMask) {
+        let before = policy.nodes.load().low_word();
+        let hook = |i| self.between_words(cx, Point::T3cVmaRebound, i);
+        let rules = RebindRules::of(&self.policy);
+        if let Some(nodes) = policy.rebind_once(mems, rules, hook) {
+            self.point_event(cx, Point::T3cVmaRebound, [before, nodes.low_word(), 0]);
+        }
     }
 
     /// Moves threads to a cpuset (a write to its cgroup.procs: all threads of a process; or tasks:
@@ -268,12 +284,13 @@ impl Kernel {
         let from = old_mems.unwrap_or(effective);
         for leader in tasks.iter().filter(|task| task.is_leader()) {
             let Some(mm) = self.get_task_mm(leader) else { continue };
-            self.mpol_rebind_mm(cx, &mm, &effective);
-            if cs.has(CpusetFlag::MemoryMigrate) {
+            let rebound = self.mpol_rebind_mm(cx, &mm, &effective);
+            if rebound.is_ok() && cs.has(CpusetFlag::MemoryMigrate) {
                 self.queue_migration(mm, from, effective);
             } else {
                 self.mmput(cx, mm);
             }
+            rebound?;
         }
         cs.old_mems_allowed.store(&effective);
         Ok(())

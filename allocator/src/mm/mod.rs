@@ -2,7 +2,7 @@
 //!
 //! **What.** Read in the order in which a process meets the parts: [`address_space`] (`struct mm`,
 //! mmap_lock, mm_users), [`vma`] (areas, their split and merge), [`map`] (mmap, munmap, mlock),
-//! [`page_table`], [`fault`] (steps A), [`rmap`] (from a frame back to its mapping), [`gather`]
+//! [`page_table`], [`fault`] (steps A), [`mbind`], [`rmap`] (from a frame back to its mapping), [`gather`]
 //! (unmapping in batches), [`migrate`], [`mapping`] (files and shared memory), [`exit`] (steps Q).
 //!
 //! **Why it is here.** Two of the five changes are about nothing else: which lock the faults of an
@@ -21,6 +21,7 @@ pub mod fault;
 pub mod gather;
 pub mod map;
 pub mod mapping;
+pub mod mbind;
 pub mod migrate;
 pub mod page_table;
 pub mod rmap;

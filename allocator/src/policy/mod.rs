@@ -123,11 +123,6 @@ impl Policy {
             .map(|(_, expect)| *expect)
     }
 
-    /// Is the variant chosen on a built axis still missing?
-    fn is_unbuilt_variant(&self, axis: AxisName) -> bool {
-        axis == AxisName::Cpuset && self.cpuset == CpusetPolicy::Swap
-    }
-
     /// Axes on which it differs from `mainline` although they aren't built yet: there the model
     /// behaves as mainline.
     pub fn unbuilt(&self) -> Vec<AxisName> {
@@ -135,7 +130,7 @@ impl Policy {
         AxisName::ALL
             .into_iter()
             .filter(|a| self.word(*a) != mainline.word(*a))
-            .filter(|a| !BUILT_AXES.contains(a) || self.is_unbuilt_variant(*a))
+            .filter(|a| !BUILT_AXES.contains(a))
             .collect()
     }
 }
