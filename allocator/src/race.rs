@@ -43,6 +43,7 @@ macro_rules! points {
 }
 
 points! {
+    TaskStart "-" "task_start" "task starts";
     // Allocation: D.4 and the fast path.
     D4Nodemask "D4" "nodemask" "nodemask = {0n} of the policy; mems {1n}";
     B3FastZone "B3" "fast_zone" "fast path looks at {0z}";

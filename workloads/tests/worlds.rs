@@ -77,7 +77,12 @@ fn verdict(cell: &Cell, world: &'static World) -> Result<String, String> {
             Ok(format!("{name}: excluded by {} schedules, K = {bound}", report.schedules))
         }
         (Expect::Excluded, None) => Err(format!("{name}: not exhaustive: {:?}", report.gaps)),
-        (Expect::Late | Expect::Counted, _) => Ok(format!("{name}: counted")),
+        (Expect::Late | Expect::Counted, Some(f)) => {
+            Ok(format!("{name}: counted: {} with {} preemptions", f.kind, f.preemptions))
+        }
+        (Expect::Late | Expect::Counted, None) => {
+            Ok(format!("{name}: counted: none in {} schedules", report.schedules))
+        }
     }
 }
 
@@ -99,6 +104,11 @@ fn check(axis: AxisName) {
 #[test]
 fn cpuset_variants_show_what_they_state() {
     check(AxisName::Cpuset);
+}
+
+#[test]
+fn exit_variants_show_what_they_state() {
+    check(AxisName::Exit);
 }
 
 #[test]

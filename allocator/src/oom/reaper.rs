@@ -205,7 +205,7 @@ impl Kernel {
     }
 
     /// V11 (`wake_oom_reaper`, `queue_oom_reaper`): hands the mm of a marked thread to the reaper.
-    pub fn queue_oom_reaper(&self, cx: &Cx, task: &Arc<Task>, mm: &Arc<Mm>) {
+    pub fn queue_oom_reaper(&self, _cx: &Cx, task: &Arc<Task>, mm: &Arc<Mm>) {
         let rules = self.reaper_rules();
         let victim = Victim { task: Arc::clone(task), mm: Arc::clone(mm) };
         let mut queue = self.oom.reaper.queue.lock();
@@ -224,7 +224,6 @@ impl Kernel {
         }
         drop(queue);
         self.oom.reaper.wake.notify_all();
-        self.point_event(cx, Point::V11Wake, [u64::from(task.pid), 0, 0]);
     }
 
     /// The body of the reaper's thread: returns when the run is aborted, or after
@@ -236,10 +235,14 @@ impl Kernel {
         }
     }
 
-    /// Reaps what is queued now and returns: for worlds without a reaper thread.
+    /// Reaps what is queued, or due, now and returns: for worlds without a reaper thread.
     pub fn run_oom_reaper(&self, cx: &Cx) {
         loop {
-            let victim = self.oom.reaper.queue.lock().ready.pop();
+            let victim = {
+                let mut queue = self.oom.reaper.queue.lock();
+                self.fire_timers(&mut queue, self.clock.now().0);
+                queue.ready.pop()
+            };
             let Some(victim) = victim else { return };
             self.oom_reap_task(cx, &victim);
         }

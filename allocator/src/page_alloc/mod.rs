@@ -24,6 +24,7 @@ use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
+use crate::oracle::{Looked, RequestLog};
 use crate::page_alloc::rmqueue::Rmqueue;
 use crate::policy::release::FastPathCpuset;
 use crate::race::Point;
@@ -210,6 +211,36 @@ impl Kernel {
         let page = self.alloc_pages_slowpath(cx, gfp, order, preferred_nid, nodemask, &ac);
         self.allocator_leave(cx);
         page
+    }
+
+    /// S19b by itself, as a request comes to it that reclaim has not helped: for worlds in which
+    /// only the decision to kill matters. Returns a page, and whether there was progress.
+    pub fn oom_step(
+        &self,
+        cx: &Cx,
+        gfp: Gfp,
+        preferred_nid: NodeId,
+        nodemask: Nodemask<'_>,
+    ) -> (Option<Pfn>, bool) {
+        let highest_zoneidx = gfp.zone();
+        let zonelist = self.node_zonelist(preferred_nid, gfp);
+        let preferred = self.first_zones_zonelist::<true>(cx, zonelist, highest_zoneidx, nodemask);
+        let ac = AllocContext {
+            zonelist: Cell::new(zonelist),
+            nodemask: Cell::new(nodemask),
+            preferred_zoneref: Cell::new(preferred),
+            migratetype: gfp.migratetype(!self.grouping_disabled.load(Ordering::Relaxed)),
+            highest_zoneidx,
+            order: 0,
+        };
+        let req = slow::Request { gfp, order: 0, preferred_nid, nodemask };
+        let before = cx.request.replace(RequestLog::new(&req, highest_zoneidx));
+        self.allocator_enter(cx);
+        self.look(cx, &req, Looked::Retry);
+        let result = self.may_oom(cx, &req, &ac);
+        self.allocator_leave(cx);
+        cx.request.replace(before);
+        result
     }
 
     /// ALLOC_NOFRAGMENT's condition: the preferred zone is Normal and DMA32 stands behind it on

@@ -16,7 +16,7 @@ use super::{Outcome, World, boot, join, small_config, small_machine, start, writ
 pub const WORLDS: &[World] = &[World {
     family: Family::J1aTask,
     about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
-    shows: &["premature_oom", "premature_failure"],
+    shows: &["premature_oom", "premature_failure", "panic"],
     switches: 2,
     run: task_policy,
 }];

@@ -17,7 +17,7 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J4a,
         about: "a request keeps its zoneref while Movable in front of Normal goes away",
-        shows: &["premature_oom", "premature_failure"],
+        shows: &["premature_oom", "premature_failure", "panic"],
         switches: 2,
         run: lost_list,
     },
