@@ -9,12 +9,13 @@ use std::ops::ControlFlow;
 use allocator::cpuset::Cpuset;
 use allocator::explore::{self, Config, Report, Scheduler};
 use allocator::gfp::Gfp;
-use allocator::ids::CpuId;
+use allocator::ids::{CpuId, NodeId};
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, PolicySpec};
 use allocator::mm::{Mm, VmFlags, Vma, Vpn};
 use allocator::nodemask::NodeMask;
+use allocator::page_alloc::Nodemask;
 use allocator::policy::{Axis, CpusetPolicy, Expect, Family, Policy, RebindPolicy, presets};
 use allocator::race::Point;
 use allocator::sync::{self, Arc};
@@ -39,6 +40,8 @@ struct World {
     of: Of,
     from: &'static str,
     to: &'static str,
+    /// Is node 0 full?
+    full: bool,
 }
 
 fn task(k: &Kernel, comm: &str, cs: &Arc<Cpuset>, mm: Option<Arc<Mm>>) -> Arc<Task> {
@@ -73,9 +76,14 @@ impl World {
                 Of::Task => k.set_mempolicy(&cx, &bind).unwrap(),
             }
         }
+        if self.full {
+            let cx = Cx::new(Arc::clone(&writer), 5);
+            let gfp = (Gfp::HIGHUSER_MOVABLE - Gfp::DIRECT_RECLAIM) | Gfp::THISNODE;
+            while k.alloc_pages(&cx, gfp, 0, NodeId(0), Nodemask::None).is_some() {}
+        }
         let requester = {
             let (k, task) = (Arc::clone(&k), Arc::clone(&faulting));
-            sync::spawn("A", move || fault(&k, &task, &mm))
+            sync::spawn("A", move || fault(&k, &task, &mm, self.full))
         };
         let updater = {
             let (k, task, cs) = (Arc::clone(&k), writer, cs);
@@ -90,16 +98,21 @@ impl World {
 }
 
 /// A1 to A9, as far as they matter: a page under mmap_lock.
-fn fault(k: &Kernel, task: &Arc<Task>, mm: &Mm) {
+fn fault(k: &Kernel, task: &Arc<Task>, mm: &Mm, full: bool) {
     let cx = Cx::new(Arc::clone(task), 3);
     let vmas = mm.mmap_read_lock();
     let policy: Option<Arc<Mempolicy>> = vmas.iter().find_map(|vma| vma.policy());
     let page = k.alloc_pages_vma(&cx, Gfp::HIGHUSER_MOVABLE, 0, policy.as_deref(), 0);
     let events = task.events.events();
-    // Both nodes have free pages all the time: whoever comes here would kill for nothing.
-    if events.iter().any(|e| e.point == Point::O2LastTry) {
+    let times = |point| events.iter().filter(|e| e.point == point).count();
+    if times(Point::O2LastTry) > 0 {
         explore::outcome("on to the OOM killer");
-        explore::report("premature_oom", "on to the OOM killer, both nodes are free".to_owned());
+        // Both nodes have free pages all the time: whoever comes here would kill for nothing.
+        if !full {
+            explore::report("premature_oom", "both nodes are free".to_owned());
+        }
+    } else if events.iter().any(|e| e.point == Point::S19aCheck && e.args[0] == 1) {
+        explore::outcome("started again");
     }
     if let Some(page) = page {
         k.free_pages(&cx, page, 0);
@@ -136,7 +149,7 @@ fn policies() -> impl Iterator<Item = (Policy, u32)> {
 #[test]
 fn j1a_with_a_vma_policy_shows_until_the_intersection_is_looked_at() {
     for (policy, preemptions) in policies() {
-        let world = World { policy, of: Of::Vma, from: "0", to: "1" };
+        let world = World { policy, of: Of::Vma, from: "0", to: "1", full: false };
         assert_as_expected(world, Family::J1aVma, preemptions);
     }
 }
@@ -145,7 +158,20 @@ fn j1a_with_a_vma_policy_shows_until_the_intersection_is_looked_at() {
 fn j1a_with_a_task_policy_shows_only_where_nothing_is_rechecked() {
     for (policy, preemptions) in policies() {
         // From the far node to the near one: the preferred zoneref stays at the far one.
-        let world = World { policy, of: Of::Task, from: "1", to: "0" };
+        let world = World { policy, of: Of::Task, from: "1", to: "0", full: false };
         assert_as_expected(world, Family::J1aTask, preemptions);
+    }
+}
+
+#[test]
+fn a_request_on_a_full_node_starts_again_when_its_snapshot_is_old() {
+    let policy = Policy { cpuset: CpusetPolicy::Swap, ..Policy::mainline() };
+    for of in [Of::Vma, Of::Task] {
+        let report = search(World { policy, of, from: "0", to: "1", full: true }, 1);
+        assert!(report.complete, "{:?}", report.gaps);
+        assert!(report.finds.is_empty(), "{:?}", report.finds);
+        let runs = |label: &str| report.outcomes.get(label).copied().unwrap_or(0);
+        // Without the update, or when it comes after S19a (J1-d), the kill is right.
+        assert!(runs("started again") > 0 && runs("on to the OOM killer") > 0, "{of:?}");
     }
 }

@@ -42,12 +42,7 @@ impl Kernel {
 
     #[cold]
     fn passes_cpuset_otherwise(&self, cx: &Cx, node: NodeId, gfp: Gfp) -> bool {
-        let is_victim = if self.policy.release.victim_group_passes_cpuset() {
-            cx.task.process.is_oom_victim()
-        } else {
-            cx.task.has(pf::TIF_MEMDIE)
-        };
-        if is_victim {
+        if self.victim_leaves_cpuset(cx) {
             return true;
         }
         if gfp.contains(Gfp::HARDWALL) {
@@ -63,6 +58,16 @@ impl Kernel {
             cs = parent;
         }
         cs.mems_allowed.test(node)
+    }
+
+    /// Is current an OOM victim that the cpuset no longer holds? Up to 4.13 the marked thread, later
+    /// its whole group.
+    pub fn victim_leaves_cpuset(&self, cx: &Cx) -> bool {
+        if self.policy.release.victim_group_passes_cpuset() {
+            cx.task.process.is_oom_victim()
+        } else {
+            cx.task.has(pf::TIF_MEMDIE)
+        }
     }
 
     /// S1 (`read_mems_allowed_begin`): 0 while cpusets are not enabled; spins while odd.

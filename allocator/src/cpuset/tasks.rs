@@ -19,8 +19,8 @@ use crate::mm::Mm;
 use crate::nodemask::NodeMask;
 use crate::policy::RebindPolicy;
 use crate::race::Point;
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::{self, Arc};
 use crate::task::{Cx, Task};
 
 /// Pages of an address space that are to follow its cpuset (T3d).
@@ -199,6 +199,7 @@ impl Kernel {
     /// # Errors
     /// `swap` only: no memory for a copy; VMAs before it have the new nodes.
     pub fn mpol_rebind_mm(&self, cx: &Cx, mm: &Mm, mems: &NodeMask) -> Result<(), CpusetError> {
+        let start = cx.observer.as_ref().map(|_| sync::stamp());
         self.point(cx, Point::T3cMmapLock);
         let rebound = {
             let vmas = mm.mmap_write_lock();
@@ -225,6 +226,9 @@ impl Kernel {
             })
         };
         self.point(cx, Point::T3cDone);
+        if let (Some(observer), Some(start)) = (&cx.observer, start) {
+            observer.span("rebind", start);
+        }
         rebound
     }
 

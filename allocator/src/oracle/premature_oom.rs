@@ -134,7 +134,7 @@ impl Kernel {
         let mems = cx.task.mems_allowed.load();
         let enabled = self.cpusets_enabled();
         let nodes = req.nodemask.load().filter(|nodes| !enabled || nodes.intersects(&mems));
-        let victim = cx.task.process.is_oom_victim();
+        let victim = self.victim_leaves_cpuset(cx);
         let mut usable = Usable::default();
         for zone in self.populated_zones() {
             let node = zone.node();
