@@ -53,6 +53,31 @@ pub fn fit(text: &str, width: usize) -> String {
     format!("{}..", head.trim_end())
 }
 
+/// Breaks at spaces so that no line is longer than `width` columns, unless a word is; further lines
+/// begin with `indent`, the first with the spaces that the text begins with.
+#[must_use]
+pub fn wrap(text: &str, indent: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut line: String = text.chars().take_while(|c| *c == ' ').collect();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            out.push_str(&line);
+            out.push('\n');
+            line = indent.to_owned();
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
+    out
+}
+
 /// The text without control characters, so that a name can't move the cursor.
 #[must_use]
 pub fn plain(text: &str) -> String {
@@ -106,6 +131,15 @@ mod tests {
         ] {
             assert_eq!(rate(value), want);
         }
+    }
+
+    #[test]
+    fn text_is_broken_at_spaces_only() {
+        assert_eq!(
+            wrap("  a bb ccc dddddddd e", "    ", 8),
+            "  a bb\n    ccc\n    dddddddd\n    e\n"
+        );
+        assert_eq!(wrap("", "  ", 8), "\n");
     }
 
     #[test]

@@ -134,6 +134,11 @@ pub(super) fn columns(pairs: &[(&Round, &Round)], gates: &[Gate], all: bool) -> 
         let better = pairs.iter().find_map(|(base, _)| base.figures.get(name)?.better.clone());
         columns.extend(column(name.clone(), better, pairs, |round| round.figures.get(name)?.value));
     }
+    // What never happened on either side is no figure, and would only weaken the others' test.
+    columns.retain(|c: &Column| {
+        c.base.iter().chain(&c.new).any(|v| *v != 0.0)
+            || gates.iter().any(|gate| gate.names(&c.name))
+    });
     columns
 }
 

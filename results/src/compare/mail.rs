@@ -81,26 +81,7 @@ fn table(c: &Comparison) -> String {
     out
 }
 
-/// Breaks at spaces so that no line is longer than 72 columns, unless a word is.
+/// Lines of 72 columns, as mailing lists like them.
 pub(crate) fn wrap(text: &str, indent: &str) -> String {
-    let mut out = String::new();
-    let lead: String = text.chars().take_while(|c| *c == ' ').collect();
-    let mut line = lead;
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > 72 {
-            out.push_str(&line);
-            out.push('\n');
-            line = indent.to_owned();
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    out.push_str(&line);
-    out.push('\n');
-    out
+    crate::format::wrap(text, indent, 72)
 }

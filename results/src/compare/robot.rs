@@ -101,7 +101,9 @@ fn foot(c: &Comparison) -> String {
         ));
     }
     for note in &c.notes {
-        out.push_str(&format!("note  {note}\n"));
+        for (i, line) in crate::format::wrap(note, "", 74).lines().enumerate() {
+            out.push_str(&format!("{}{line}\n", if i == 0 { "note  " } else { "      " }));
+        }
     }
     let has = |is: fn(&MetricRow) -> bool| c.metrics.iter().any(is);
     let mut legend = Vec::new();

@@ -316,3 +316,28 @@ fn a_missing_file_is_named() {
     let args = Args { base: Path::new("/no/such").to_owned(), ..Args::default() };
     assert!(run(&args).unwrap_err().to_string().starts_with("/no/such: cannot read: "));
 }
+
+/// `cargo nextest run -p mm-stress-results --cargo-profile verify --run-ignored only thousand
+/// --no-capture` prints the time; the number to reach is 2 s.
+#[test]
+#[ignore = "a measurement: run it alone and optimised"]
+fn a_thousand_files_are_compared_in_two_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs: Vec<Run> = (0..10).map(|seed| Sample { seed, ..Sample::default() }.run()).collect();
+    for i in 0..1000_u32 {
+        let mut run = runs[i as usize % 10].clone();
+        run.run_id = format!("run{i}");
+        // 500 cells on two sides, each with as many rounds as a night has.
+        run.options.insert("cell".into(), (i / 2).to_string());
+        let side = if i % 2 == 0 { "old" } else { "new" };
+        save(&run, &dir.path().join(side).join(i.to_string()).join("run.json"), false).unwrap();
+    }
+    let args =
+        Args { base: dir.path().join("old"), new: Some(dir.path().join("new")), ..Args::default() };
+    let start = std::time::Instant::now();
+    let outcome = run(&args).unwrap();
+    let took = start.elapsed();
+    eprintln!("1,000 files, 500 comparisons: {took:?}");
+    assert_eq!(outcome.comparisons.len(), 500);
+    assert!(took.as_secs_f64() < 2.0, "{took:?}");
+}

@@ -323,7 +323,7 @@ fn labels(runs: &[&Loaded]) -> Vec<String> {
         if times(name) == 1 {
             name.clone()
         } else {
-            format!("{name} {}", l.run.started.get(5..16).unwrap_or(""))
+            format!("{name} {}", l.run.started.get(5..19).unwrap_or("").replace('T', " "))
         }
     };
     runs.iter().map(label).collect()
@@ -480,14 +480,26 @@ fn operation(
         &percentiles,
         percentile_ticks(reach),
     );
-    let last = over_time.iter().flat_map(|l| &l.points).map(|p| p.0).fold(0.0, f64::max);
-    let seconds = (0..=10)
-        .map(|i| (last * f64::from(i) / 10.0).round())
-        .map(|s| (s, format!("{s:.0}s")))
-        .collect();
+    let seconds =
+        time_ticks(over_time.iter().flat_map(|l| &l.points).map(|p| p.0).fold(0.0, f64::max));
     view.over_time = chart(&format!("{}: p99 over time", view.label), &over_time, seconds);
     view.throughput = bars(&format!("{}: operations per second", view.label), &throughput);
     Ok(view)
+}
+
+/// Names for a time axis: about six, at round seconds.
+fn time_ticks(last: f64) -> Vec<(f64, String)> {
+    let steps = [
+        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+        14_400.0,
+    ];
+    let step = steps.into_iter().find(|s| last / s <= 7.0).unwrap_or(86_400.0);
+    (0..)
+        .map(|i| f64::from(i) * step)
+        .take_while(|t| *t <= last)
+        .take(20)
+        .map(|t| (t, ns(t * 1e9)))
+        .collect()
 }
 
 fn operation_row(run: &Run, label: &str, op: &crate::schema::Op) -> OperationRow {

@@ -219,3 +219,82 @@ fn every_format_is_made_of_saved_runs() {
     let message = run(&args).unwrap_err().to_string();
     assert_eq!(message, "report: no latencies of 'alloc'; operations: fault mems_update");
 }
+
+/// What the browser made of the page: its own serialisation of the document.
+fn rendered(page: &Path) -> String {
+    let output = chromium(&["--dump-dom"], page);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn chromium(flags: &[&str], page: &Path) -> std::process::Output {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let run = |name: &&str| {
+        let common = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"];
+        let url = format!("file://{}", page.display());
+        std::process::Command::new(name).args(common).args(flags).arg(url).output().ok()
+    };
+    let output =
+        names.iter().find_map(run).expect("chromium is not installed: apt-get install chromium");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Browser: `cargo nextest run -p mm-stress-results --run-ignored only browser`; with
+/// `STRESS_SCREENSHOTS=DIR` the pictures are kept there.
+#[test]
+#[ignore = "needs chromium; scripts/test --full runs it"]
+fn browser_shows_every_figure_of_the_record_in_light_in_dark_and_on_paper() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, new) = two_variants(dir.path());
+    let page = dir.path().join("report.html");
+    run(&Args {
+        inputs: vec![dir.path().to_owned()],
+        output: Some(page.clone()),
+        ..Args::default()
+    })
+    .unwrap();
+    let dom = rendered(&page);
+    let mut read = 0;
+    for run in [&base, &new] {
+        for op in run.ops.values() {
+            let start = dom
+                .find(&format!("data-run=\"{}\" data-op=\"{}\"", run.run_id, op.label))
+                .expect("a row");
+            let row = &dom[start..start + dom[start..].find("</tr>").unwrap()];
+            for (figure, value) in compare::op_figures(op)
+                .filter(|(name, _)| !name.starts_with("mean") && !name.contains("cpu"))
+            {
+                let cell = row
+                    .split(&format!("data-figure=\"{figure}\" data-value=\""))
+                    .nth(1)
+                    .expect(figure);
+                let (number, rest) = cell.split_once("\">").unwrap();
+                assert_eq!(number.parse::<f64>().unwrap(), value, "{figure}");
+                let shown = rest.split('<').next().unwrap();
+                assert_eq!(shown, if figure.ends_with("_ns") { ns(value) } else { count(value) });
+                read += 1;
+            }
+        }
+    }
+    assert!(read >= 20, "{read} figures");
+    let pictures = std::env::var_os("STRESS_SCREENSHOTS")
+        .map_or(dir.path().to_owned(), std::path::PathBuf::from);
+    let mut seen = Vec::new();
+    for (name, scheme) in [("light", "1"), ("dark", "0")] {
+        let picture = pictures.join(format!("report-{name}.png"));
+        let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
+        chromium(
+            &["--window-size=1150,3000", &scheme, &format!("--screenshot={}", picture.display())],
+            &page,
+        );
+        seen.push(std::fs::read(picture).unwrap());
+    }
+    assert!(
+        seen.iter().all(|p| p.starts_with(b"\x89PNG") && p.len() > 50_000),
+        "pictures of something"
+    );
+    assert_ne!(seen[0], seen[1], "dark looks like light");
+    let paper = pictures.join("report.pdf");
+    chromium(&[&format!("--print-to-pdf={}", paper.display())], &page);
+    assert!(std::fs::read(paper).unwrap().starts_with(b"%PDF"));
+}
