@@ -118,7 +118,7 @@ pub struct Zone {
     pub nr_isolated: [AtomicI64; 2],
     /// pcp high, high_min, high_max, batch that the zone's pcplists have when enabled.
     pub pageset: PagesetSizes,
-    /// Event counters that have no per-CPU home: kernel names in [`crate::vmstat`].
+    /// Event counters that have no per-CPU home: kernel names in `vmstat`.
     pub numa_foreign: AtomicU64,
 }
 
