@@ -185,7 +185,7 @@ fn every_file_opens_with_its_story() {
 
 #[test]
 fn files_stay_readable() {
-    const LIMIT: usize = 600;
+    const LIMIT: usize = 750;
     /// Longer files, and what they may have at most. Lower a figure when a file shrinks.
     const LONGER: &[(&str, usize)] = &[("allocator/src/policy/release.rs", 880)];
     let mut wrong = Vec::new();
