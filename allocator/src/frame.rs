@@ -63,6 +63,8 @@ pub enum FrameKind {
 
 /// Bits of the state word above kind, order and type.
 pub mod flag {
+    /// A driver can move it (PG_movable, movable_operations): the rmap slot is the driver's.
+    pub const MOVABLE_OPS: u32 = 1 << 10;
     /// On an LRU list (PG_lru).
     pub const LRU: u32 = 1 << 11;
     /// On an active list (PG_active).

@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
+use crate::clock::Ktime;
 use crate::cpuset::Cpuset;
 use crate::cpuset::swap::Allowed;
 use crate::ids::CpuId;
@@ -65,6 +66,8 @@ pub struct Process {
     group_exit: AtomicBool,
     /// A signal that is not fatal is pending (for -EINTR).
     pub signal: AtomicBool,
+    /// From this model time on SIGALRM is pending (`setitimer`); 0: never.
+    pub alarm_ns: AtomicU64,
     /// `signal->oom_mm`: set once, never cleared; keeps mm_count.
     oom_mm: Mutex<Option<Arc<Mm>>>,
     /// Is oom_mm set? Read without the lock by every pass of S9.
@@ -124,6 +127,7 @@ impl Process {
             threads: Mutex::new(Vec::new()),
             group_exit: AtomicBool::new(false),
             signal: AtomicBool::new(false),
+            alarm_ns: AtomicU64::new(0),
             oom_mm: Mutex::new(None),
             is_oom_victim: AtomicBool::new(false),
             killed_at_ns: AtomicU64::new(0),
@@ -133,6 +137,12 @@ impl Process {
     /// Is a SIGKILL queued (SIGNAL_GROUP_EXIT, fatal_signal_pending)?
     pub fn is_killed(&self) -> bool {
         self.group_exit.load(Ordering::Relaxed)
+    }
+
+    /// Is any signal pending at `now`, fatal or not (signal_pending)?
+    pub fn has_signal(&self, now: Ktime) -> bool {
+        let alarm = self.alarm_ns.load(Ordering::Relaxed);
+        self.signal.load(Ordering::Relaxed) || self.is_killed() || alarm != 0 && now.0 >= alarm
     }
 
     /// Sends SIGKILL to the group.

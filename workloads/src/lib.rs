@@ -10,13 +10,14 @@
 //! **Who records.** A body times what it does through [`Env`]; the harness brings the
 //! [`Recorder`], the explorer none.
 
+pub mod offline_free;
 pub mod options;
 pub mod page_alloc;
 pub mod worlds;
 
 use std::fmt;
 
-use allocator::kernel::Kernel;
+use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::policy::Policy;
 use allocator::sync::Arc;
@@ -74,6 +75,10 @@ pub trait Workload: Send + Sync + fmt::Debug {
         threads: u32,
     ) -> Result<(), WorkloadError>;
 
+    /// Changes what the workload needs otherwise of the kernel around the allocator; called once,
+    /// before booting.
+    fn configure(&self, _config: &mut KernelConfig, _options: &Options) {}
+
     /// Sets up one round on a booted kernel. `cx` is a kernel thread's context.
     ///
     /// # Errors
@@ -95,6 +100,11 @@ pub trait Scene: Send {
 
     /// Figures that are neither operations nor kernel counters, as (name, value, unit).
     fn figures(&self) -> Vec<(&'static str, f64, &'static str)> {
+        Vec::new()
+    }
+
+    /// What the user has to know about this round's figures, one line each.
+    fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
 
@@ -192,7 +202,7 @@ impl Env<'_> {
 
 /// All workloads, in the order of `stress list`.
 pub fn all() -> &'static [&'static dyn Workload] {
-    &[&page_alloc::PageAlloc]
+    &[&offline_free::OfflineFree, &page_alloc::PageAlloc]
 }
 
 /// The workload with this name.

@@ -130,6 +130,7 @@ impl Kernel {
             state.kind() == FrameKind::Allocated
                 && state.refs() > 0
                 && !state.has(flag::LRU)
+                && !state.has(flag::MOVABLE_OPS)
                 && !state.has(flag::LRU_BATCH)
                 && !state.has(flag::HWPOISON)
         });

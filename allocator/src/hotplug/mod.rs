@@ -13,14 +13,16 @@
 //! in one zone and be wholly managed. There is no memmap on memory, no vmemmap to free.
 
 pub mod isolate;
+pub mod migrate;
+pub mod movable_ops;
 pub mod offline;
 pub mod online;
 pub mod pcp_disable;
 
 use crate::ids::{Pfn, ZoneId};
 use crate::kernel::Kernel;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::{Arc, Mutex};
 
 /// A memory block by its number: first pfn / pages in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +90,8 @@ pub struct HotplugState {
     pub offline: Mutex<Vec<OfflineBlock>>,
     /// Isolations in progress, for the oracle: which pcp sections were open at I1.
     pub isolations: Mutex<Vec<isolate::Isolation>>,
+    /// Pages that their drivers can move.
+    pub movable: Mutex<Option<Arc<movable_ops::MovablePages>>>,
     /// Pages of isolated pageblocks handed out that were in transit at I1 (J5-f, counted).
     pub in_transit: AtomicU64,
     /// Pages found on pcplists after their block was isolated.

@@ -26,12 +26,31 @@ struct Strays {
     last: Option<Pfn>,
 }
 
+/// Is a page in use one that can be migrated: on the LRU, or a driver's that can move it?
+fn can_move(state: FrameState) -> bool {
+    state.has(flag::LRU) || state.has(flag::MOVABLE_OPS)
+}
+
 impl Kernel {
     /// Takes a memory block offline.
     ///
     /// # Errors
     /// The kernel's, with everything undone.
     pub fn offline_pages(&self, cx: &Cx, block: BlockId) -> Result<OfflineStats, HotplugError> {
+        let mut stats = OfflineStats::default();
+        self.offline_pages_noting(cx, block, &mut stats).map(|()| stats)
+    }
+
+    /// As [`Kernel::offline_pages`]; `stats` says what was done, also by an offline that failed.
+    ///
+    /// # Errors
+    /// As [`Kernel::offline_pages`].
+    pub fn offline_pages_noting(
+        &self,
+        cx: &Cx,
+        block: BlockId,
+        stats: &mut OfflineStats,
+    ) -> Result<(), HotplugError> {
         let _hotplug = self.mem_hotplug_lock.lock();
         let (first, pages) = self.block_range(block);
         let zone = self.online_zone_of(block)?;
@@ -42,12 +61,11 @@ impl Kernel {
         if lru_disabled {
             self.lru_cache_disable(cx);
         }
-        let mut stats =
-            OfflineStats { drains: u32::from(disabled.is_some()), ..Default::default() };
+        stats.drains = u32::from(disabled.is_some());
         let isolated = self.start_isolate_page_range(cx, zone, first, pages, disabled.is_none());
         let result = isolated.and_then(|drains| {
             stats.drains += drains;
-            let done = self.offline_loop(cx, zone, first, pages, &mut stats);
+            let done = self.offline_loop(cx, zone, first, pages, stats);
             if done.is_err() {
                 self.undo_isolate_page_range(cx, zone, first, pages);
                 self.point(cx, Point::LUndo);
@@ -66,7 +84,7 @@ impl Kernel {
         }
         result?;
         self.offline_accounts(cx, zone, block);
-        Ok(stats)
+        Ok(())
     }
 
     fn online_zone_of(&self, block: BlockId) -> Result<&Zone, HotplugError> {
@@ -99,8 +117,7 @@ impl Kernel {
                 // L5a: any signal, not only fatal ones.
                 let after = self.hotplug.signal_after_passes.load(Ordering::Relaxed);
                 let signalled = after > 0 && stats.passes > after
-                    || cx.task.process.signal.load(Ordering::Relaxed)
-                    || cx.task.process.is_killed()
+                    || cx.task.process.has_signal(self.clock.now())
                     || self.clock.is_aborted();
                 if signalled {
                     self.point(cx, Point::L5aSignal);
@@ -213,7 +230,7 @@ impl Kernel {
         while at < end {
             let state = self.frames.at(at).state();
             match state.kind() {
-                FrameKind::Allocated if state.has(flag::LRU) => return Some(Pfn(at)),
+                FrameKind::Allocated if can_move(state) => return Some(Pfn(at)),
                 FrameKind::Buddy | FrameKind::Allocated | FrameKind::Pcp => {
                     at += 1 << state.order();
                 }
@@ -230,9 +247,9 @@ impl Kernel {
         while at < end && tried < limit {
             let state = self.frames.at(at).state();
             match state.kind() {
-                FrameKind::Allocated if state.has(flag::LRU) => {
+                FrameKind::Allocated if can_move(state) => {
                     tried += 1;
-                    if self.offline_migrate_page(cx, Pfn(at)) {
+                    if self.offline_migrate_page(cx, Pfn(at), state) {
                         stats.migrated += 1;
                         cx.event(Point::L5cMigrate, [u64::from(at), 0, 0]);
                     } else {
@@ -319,11 +336,6 @@ impl Kernel {
         for pcp in &zone.pcp {
             pcp.update(&self.pcp_rules, 0, 0, 1);
         }
-    }
-
-    /// Migrates one page to another node with memory, whatever its owner's policy says.
-    fn offline_migrate_page(&self, _cx: &Cx, _pfn: Pfn) -> bool {
-        false
     }
 
     /// The span shrinks only from an end (`shrink_zone_span`).
