@@ -11,7 +11,7 @@ use allocator::sync::{self, Arc};
 use allocator::task::Cx;
 use workloads::{Env, NoRecorder, OptionValue, Options, Scene, Step, TaskSpec};
 
-const BLOCK: u64 = 2048;
+const BLOCK: u64 = 1024;
 
 /// Two nodes of two CPUs; 8 small memory blocks of each are Movable.
 fn machine() -> Machine {
@@ -29,7 +29,7 @@ fn options(pinned: f64, timeout_us: u64) -> Options {
     let mut options = Options::default();
     options.set("blocks", OptionValue::Number(2));
     options.set("offline-threads", OptionValue::Number(2));
-    options.set("hold", OptionValue::Number(64));
+    options.set("hold", OptionValue::Number(16));
     options.set("pinned-share", OptionValue::Share(pinned));
     options.set("offline-timeout", OptionValue::Number(timeout_us * 1000));
     options
@@ -52,7 +52,7 @@ impl Ran {
 
 /// Workers go on until both offliners have made their steps.
 fn run(policy: Policy, options: &Options, offline_steps: u64) -> Ran {
-    const WORKERS: u32 = 5;
+    const WORKERS: u32 = 2;
     let workload = workloads::find("offline-free").unwrap();
     let machine = machine();
     workload.check(&machine, &policy, options, WORKERS).unwrap();
@@ -117,7 +117,7 @@ fn every_variant_keeps_every_page_through_many_cycles() {
     let mut failed = 0.0;
     for variant in OfflinePolicy::ALL {
         let policy = Policy { offline: *variant, ..Policy::mainline() };
-        let ran = run(policy, &options(0.02, 3_000), 260);
+        let ran = run(policy, &options(0.002, 30_000), 330);
         cycles += ran.figure("offlines_done");
         failed += ran.figure("offlines_signalled") + ran.figure("offlines_busy");
         assert!(ran.figure("offlines_done") > 0.0, "{policy}: nothing went offline");
@@ -136,7 +136,7 @@ fn every_variant_keeps_every_page_through_many_cycles() {
 #[test]
 fn every_release_keeps_every_page() {
     for policy in presets() {
-        let ran = run(policy, &options(0.0, 2_000_000), 12);
+        let ran = run(policy, &options(0.0, 50_000), 12);
         let tries = ran.figure("offlines_done") + ran.figure("offlines_busy");
         assert!(tries > 0.0, "{policy}");
     }
@@ -145,7 +145,7 @@ fn every_release_keeps_every_page() {
 #[test]
 fn a_pinned_page_is_tried_again_until_the_signal() {
     // All pages are pinned: no offline of a block in use can end but by the signal.
-    let ran = run(Policy::mainline(), &options(1.0, 20_000), 12);
+    let ran = run(Policy::mainline(), &options(1.0, 10_000), 8);
     assert!(ran.figure("offlines_signalled") > 0.0);
     assert!(ran.figure("migrations_failed") > 0.0);
     assert_eq!(ran.figure("offlines_busy"), 0.0, "a pinned page is no error");

@@ -79,7 +79,7 @@ pub struct OfflineStats {
     pub migrated: u32,
     /// Migrations that failed and were tried again.
     pub migrate_failed: u32,
-    /// Times that a page on a pcplist failed test_pages_isolated.
+    /// Times that a page on a pcplist failed test_pages_isolated with all sections closed.
     pub strays: u32,
 }
 

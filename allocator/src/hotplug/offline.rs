@@ -197,11 +197,12 @@ impl Kernel {
             strays.last = None;
             return;
         }
-        stats.strays += 1;
-        self.hotplug.strays.fetch_add(1, Ordering::Relaxed);
+        // With a section open the page may be on its way through it.
         if !closed {
             return;
         }
+        stats.strays += 1;
+        self.hotplug.strays.fetch_add(1, Ordering::Relaxed);
         if strays.last == Some(pfn) {
             let why = format!(
                 "pfn {pfn:#x} failed test_pages_isolated twice while it was on a pcplist: it was freed \
