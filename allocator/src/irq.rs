@@ -103,7 +103,10 @@ impl Kernel {
     /// A handler's request: order 0, GFP_ATOMIC, forced into the slow path if the run says so.
     fn atomic_request(&self, cx: &Cx) -> Option<Pfn> {
         let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
-        let gfp = Gfp::atomic(self.policy.release) | Gfp::NOWARN;
+        let mut gfp = Gfp::atomic(self.policy.release) | Gfp::NOWARN;
+        if self.config.irq_this_node {
+            gfp |= Gfp::THISNODE;
+        }
         let page = self.alloc_pages_for_irq(cx, gfp);
         if let (Some(observer), Some(start)) = (&cx.observer, start) {
             observer.span("atomic_alloc", start);

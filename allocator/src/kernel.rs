@@ -74,6 +74,8 @@ pub struct KernelConfig {
     pub hotplug: bool,
     /// Interrupts' requests go straight to the slow path.
     pub irq_forces_slow_path: bool,
+    /// Interrupts ask for pages of their CPU's node only, as slab does for its per-node lists.
+    pub irq_this_node: bool,
     /// Printing takes port->lock of the serial port.
     pub console_port: bool,
     /// Does kswapd exist? Without it, reclaim is direct only (small worlds).
@@ -99,6 +101,7 @@ impl Default for KernelConfig {
             preempt_rt: false,
             hotplug: false,
             irq_forces_slow_path: false,
+            irq_this_node: false,
             console_port: false,
             kswapd: true,
             seed: 1,

@@ -50,6 +50,7 @@ impl Around {
 impl Kernel {
     /// Rebuilds all zonelists at run time, by the variant.
     pub fn build_all_zonelists(&self, cx: &Cx) {
+        let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
         let policy = self.policy.zonelist;
         let around = Around::of(policy, self.config.preempt_rt);
         if policy == ZonelistPolicy::SeqlockDeferredPrintk && self.config.preempt_rt {
@@ -61,8 +62,9 @@ impl Kernel {
                 &[why.to_owned()],
             );
         }
-        let stopped = (policy == ZonelistPolicy::StopMachine).then(|| self.stop_all_cpus(cx));
+        // Interrupts first: a handler on this CPU that waits for the stop to end would keep them.
         let irqs = around.irqs_off.then(|| self.irqs_off(cx));
+        let stopped = (policy == ZonelistPolicy::StopMachine).then(|| self.stop_all_cpus(cx));
         {
             let _writer = self.zonelist_update_lock.lock();
             if around.seq {
@@ -83,9 +85,12 @@ impl Kernel {
                 self.log(&line);
             }
         }
-        drop(irqs);
         drop(stopped);
+        drop(irqs);
         self.zonelists_built();
+        if let (Some(observer), Some(start)) = (&cx.observer, start) {
+            observer.span("zonelist_rebuild", start);
+        }
         let grouping = if self.grouping_disabled.load(Ordering::Relaxed) { "off" } else { "on" };
         self.printk(
             cx,
@@ -129,6 +134,7 @@ impl Kernel {
 
     /// `zonelist_iter_begin`: spins while a rebuild is inside (`lockless`: never).
     pub fn zonelist_iter_begin(&self, cx: &Cx) -> u32 {
+        let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
         let cookie = match self.policy.zonelist {
             ZonelistPolicy::StopMachine | ZonelistPolicy::Unprotected => return 0,
             ZonelistPolicy::Lockless => self.zonelist_update_seq.raw(),
@@ -136,6 +142,9 @@ impl Kernel {
             | ZonelistPolicy::SeqlockDeferredPrintk
             | ZonelistPolicy::SeqlockIrqsave => self.zonelist_seq_begin(cx),
         };
+        if let (Some(observer), Some(start)) = (&cx.observer, start) {
+            observer.span("slow_entry", start);
+        }
         self.point_event(cx, Point::F2Begin, [u64::from(cookie), 0, 0]);
         cookie
     }

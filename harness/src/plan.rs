@@ -129,6 +129,8 @@ impl Plan {
             workload.check(&machine, &variant.policy, &options, threads)?;
             notes.extend(unbuilt(variant));
         }
+        let mut config = config(&args.model, &variants)?;
+        workload.configure(&mut config, &options);
         Ok(Self {
             workload,
             options,
@@ -137,7 +139,7 @@ impl Plan {
             warmup: args.warmup.unwrap_or(WARMUP),
             threads,
             seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
-            config: config(&args.model, &variants)?,
+            config,
             variants,
             machine,
             machine_spec,

@@ -14,6 +14,7 @@ pub mod offline_free;
 pub mod options;
 pub mod page_alloc;
 pub mod worlds;
+pub mod zonelist_rebuild;
 
 use std::fmt;
 
@@ -202,7 +203,7 @@ impl Env<'_> {
 
 /// All workloads, in the order of `stress list`.
 pub fn all() -> &'static [&'static dyn Workload] {
-    &[&offline_free::OfflineFree, &page_alloc::PageAlloc]
+    &[&offline_free::OfflineFree, &zonelist_rebuild::ZonelistRebuild, &page_alloc::PageAlloc]
 }
 
 /// The workload with this name.

@@ -20,6 +20,7 @@ use crate::kernel::Kernel;
 use crate::oracle::finding::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
+use crate::policy::ZonelistPolicy;
 use crate::sync;
 use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
@@ -58,6 +59,8 @@ pub struct RequestLog {
     usable_since_s1: bool,
     /// A zone that passed at the last look.
     pub zone: Option<ZoneId>,
+    /// zonelist_update_seq at S1.
+    zonelist_seq: u32,
     /// Looks since S7.
     looks: u32,
     /// Kills by this request so far: together one episode.
@@ -75,6 +78,7 @@ impl Default for RequestLog {
             exact_since_s7: true,
             usable_since_s1: true,
             zone: None,
+            zonelist_seq: 0,
             looks: 0,
             kills: 0,
             premature: false,
@@ -88,8 +92,9 @@ impl RequestLog {
         Self { since: sync::stamp(), highest, ..Self::default() }
     }
 
-    /// S1.
-    pub fn restart(&mut self) {
+    /// S1, with zonelist_update_seq as it is then.
+    pub fn restart(&mut self, zonelist_seq: u32) {
+        self.zonelist_seq = zonelist_seq;
         self.usable_since_s1 = true;
         self.pass();
     }
@@ -198,6 +203,7 @@ impl Kernel {
         }
         let usable = self.usable_zones(cx, req, ac.highest_zoneidx);
         let log = cx.request.borrow().clone();
+        self.note_spurious_failure(cx, req, &log, usable);
         // Victims, and requests that may not wait, fail by right; a request without reclaim that
         // looked once proves nothing: its one look may have met a moment.
         let may_fail = cx.task.process.is_killed() || log.looks == 0 || !req.gfp.may_reclaim();
@@ -211,5 +217,22 @@ impl Kernel {
             "page allocation failure",
             &[reason.to_owned()],
         );
+    }
+
+    /// `lockless` lets a request that can't wait fail while zonelists are rebuilt: its price, counted.
+    fn note_spurious_failure(&self, cx: &Cx, req: &Request<'_>, log: &RequestLog, usable: Usable) {
+        if self.policy.zonelist != ZonelistPolicy::Lockless
+            || req.gfp.contains(Gfp::DIRECT_RECLAIM)
+            || usable.by_both.is_none()
+        {
+            return;
+        }
+        let now = self.zonelist_update_seq.raw();
+        if now & 1 == 1 || now != log.zonelist_seq {
+            let why = "A zonelist was rebuilt while the request walked it; it can't reclaim, so it is not \
+                       sent back.";
+            let title = "atomic allocation failed during a zonelist rebuild";
+            self.find(cx, FindingKind::SpuriousFailure, title, &[why.to_owned()]);
+        }
     }
 }

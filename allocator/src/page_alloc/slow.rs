@@ -74,7 +74,7 @@ impl Kernel {
                 cpuset: self.read_mems_allowed_begin(cx),
                 zonelist: self.zonelist_iter_begin(cx),
             });
-            cx.request.borrow_mut().restart();
+            cx.request.borrow_mut().restart(self.zonelist_update_seq.raw());
             let cookies = [u64::from(state.cookies.cpuset), u64::from(state.cookies.zonelist), 0];
             self.point_event(cx, Point::S1Cookies, cookies);
             match self.slowpath_steps(cx, req, ac, &mut state) {

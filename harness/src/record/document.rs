@@ -110,7 +110,7 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         findings: found.into_iter().map(|(_, f)| f).collect(),
         planned_rounds: plan.rounds,
         interrupted: session.is_cut,
-        notes: plan.notes.clone(),
+        notes: notes(plan, &rounds),
         exit: i32::from(exit(session.signal, counted > 0 && !heading.allow_findings).code()),
         merged_from: Vec::new(),
     }
@@ -123,6 +123,17 @@ pub fn exit(signal: Option<Exit>, has_findings: bool) -> Exit {
         None if has_findings => Exit::Findings,
         None => Exit::Ok,
     }
+}
+
+/// The plan's notes, then what the workload says about its rounds, each once.
+fn notes(plan: &Plan, rounds: &[&RoundLeft]) -> Vec<String> {
+    let mut notes = plan.notes.clone();
+    for remark in rounds.iter().flat_map(|r| &r.remarks) {
+        if !notes.contains(remark) {
+            notes.push(remark.clone());
+        }
+    }
+    notes
 }
 
 fn run_id(plan: &Plan, heading: &Heading, variant: usize) -> String {

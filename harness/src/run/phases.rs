@@ -114,6 +114,8 @@ pub struct RoundLeft {
     pub first_finding_s: Option<f64>,
     /// The workload's own figures.
     pub figures: Vec<(&'static str, f64, &'static str)>,
+    /// What the workload says about its figures.
+    pub remarks: Vec<String>,
     /// Threads that never ended: the process can't go on with them.
     pub is_wedged: bool,
 }
@@ -232,7 +234,7 @@ pub fn round(
         usage.cpu_s += task.usage.cpu_s;
         usage.involuntary_switches += task.usage.involuntary_switches;
     }
-    let figures = scene.figures();
+    let (figures, remarks) = (scene.figures(), scene.remarks());
     let census = if is_wedged {
         // Somebody may still hold frames and locks: nothing can be counted.
         std::mem::forget(service);
@@ -263,6 +265,7 @@ pub fn round(
         first_finding_s: first.map(|at| model_s(at, times.start_model).max(0.0)),
         findings: findings.into_iter().map(|f| (model_s(f.at, times.measured_model), f)).collect(),
         figures,
+        remarks,
         is_wedged,
     })
 }
@@ -373,6 +376,10 @@ impl<'a, 'b> Running<'a, 'b> {
         }
         if self.plan.stop_on_finding && self.kernel.findings.nr_findings(self.plan.strict) > 0 {
             return Some(End::Finding);
+        }
+        // The model itself has found a wait that can't end; it has freed everybody.
+        if self.kernel.clock.is_aborted() {
+            return Some(End::Lockup);
         }
         if self.control.all_done() {
             return Some(End::AllDone);

@@ -1,0 +1,147 @@
+//! Zonelists are rebuilt under allocations on real threads: what each variant shows.
+
+use allocator::ids::{CpuId, ZoneIdx};
+use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::{Machine, Zone};
+use allocator::oracle::FindingKind;
+use allocator::policy::{Axis, Policy, ZonelistPolicy};
+use allocator::sync::atomic::{AtomicU32, Ordering};
+use allocator::sync::{self, Arc};
+use allocator::task::Cx;
+use workloads::{Env, NoRecorder, OptionValue, Options, Step, TaskSpec};
+
+const BLOCK: u64 = 1024;
+const WORKERS: u32 = 3;
+
+/// Two nodes of a CPU each; the second has a Movable zone of one small block.
+fn machine() -> Machine {
+    let mut machine = Machine::uniform(2, 1, 8192);
+    machine.block_pages = BLOCK as u32;
+    let end = machine.max_pfn();
+    machine.nodes[1].zones.push(Zone::whole(ZoneIdx::Movable, end, BLOCK));
+    machine
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.set("irq-path", OptionValue::Text("slow".to_owned()));
+    options.set("pause", OptionValue::Number(100_000));
+    options
+}
+
+struct Ran {
+    kernel: Arc<Kernel>,
+    figures: Vec<(&'static str, f64, &'static str)>,
+    remarks: Vec<String>,
+}
+
+impl Ran {
+    fn figure(&self, name: &str) -> f64 {
+        self.figures.iter().find(|f| f.0 == name).unwrap().1
+    }
+}
+
+/// `rebuilds` steps of the rebuilder, with an interrupt due on every CPU before each of a worker's.
+fn run(policy: Policy, options: &Options, rebuilds: u32, with_irqs: bool) -> Ran {
+    let workload = workloads::find("zonelist-rebuild").unwrap();
+    let machine = machine();
+    workload.check(&machine, &policy, options, WORKERS).unwrap();
+    let mut config = KernelConfig { kswapd: false, ..KernelConfig::default() };
+    workload.configure(&mut config, options);
+    let kernel = Kernel::boot(machine, policy, config).unwrap();
+    let before = kernel.census();
+    let cx = kernel.kernel_thread("harness", CpuId(0));
+    let mut scene = workload.scene(&kernel, &cx, options, WORKERS, 7).unwrap();
+    let left = Arc::new(AtomicU32::new(rebuilds));
+    let handles: Vec<_> = scene
+        .tasks()
+        .into_iter()
+        .map(|mut spec: TaskSpec| {
+            let (kernel, left) = (Arc::clone(&kernel), Arc::clone(&left));
+            sync::spawn("task", move || {
+                let is_rebuilder = spec.task.process.comm == "hotplug";
+                let mut cx = Cx::new(spec.task, 7);
+                let mut recorder = NoRecorder;
+                let mut env = Env { kernel: &kernel, cx: &mut cx, recorder: &mut recorder };
+                while left.load(Ordering::Relaxed) > 0 {
+                    if with_irqs {
+                        (0..2).for_each(|cpu| kernel.raise_irq(CpuId(cpu)));
+                    }
+                    if spec.body.step(&mut env) == Step::Done {
+                        break;
+                    }
+                    if is_rebuilder {
+                        left.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                spec.body.finish(&mut env);
+            })
+        })
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
+    let (figures, remarks) = (scene.figures(), scene.remarks());
+    scene.finish(&kernel, &cx);
+    let after = kernel.census();
+    assert_eq!(after.violations, Vec::<String>::new(), "{policy}");
+    let found = (after.allocated, after.offline, after.frames);
+    assert_eq!(found, (0, 0, before.frames), "{policy}");
+    Ran { kernel, figures, remarks }
+}
+
+fn with(zonelist: ZonelistPolicy) -> Policy {
+    Policy { zonelist, ..Policy::mainline() }
+}
+
+/// *Expected*: a reader in an interrupt waits for a writer that it interrupted: found at once, and all
+/// tasks end with every page accounted for. *Buggy*: the program hangs.
+#[test]
+fn seqlock_locks_up_under_interrupts_and_ends_in_order() {
+    let ran = run(with(ZonelistPolicy::Seqlock), &options(), 1000, true);
+    let found = ran.kernel.findings.take();
+    let lockup = found.iter().find(|f| f.kind == FindingKind::Lockup).expect("a lockup");
+    assert!(lockup.report[0].contains("interrupted"), "{:?}", lockup.report);
+    assert!(ran.kernel.clock.is_aborted());
+}
+
+#[test]
+fn no_other_variant_locks_up() {
+    for &variant in ZonelistPolicy::ALL {
+        if variant == ZonelistPolicy::Seqlock {
+            continue;
+        }
+        let ran = run(with(variant), &options(), 40, true);
+        assert_eq!(ran.kernel.findings.nr(FindingKind::Lockup), 0, "{variant:?}");
+        assert_eq!(ran.figure("rebuilds"), 40.0);
+        assert!(ran.figure("slow_entries_per_rebuild") > 0.0, "{variant:?}");
+        assert!(ran.figure("irqs_handled") > 0.0, "{variant:?}");
+        assert_eq!(ran.remarks, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_writer_that_prints_meets_a_reader_under_port_lock() {
+    let mut options = options();
+    options.set("tty", OptionValue::Flag(true));
+    let mainline = run(Policy::mainline(), &options, 40, false);
+    assert_eq!(mainline.kernel.findings.nr(FindingKind::Lockup), 0);
+}
+
+#[test]
+fn a_run_that_met_no_slow_path_says_so() {
+    let ran = run(Policy::mainline(), &options(), 0, false);
+    assert!(ran.remarks[0].contains("proves nothing"));
+}
+
+#[test]
+fn a_machine_without_a_movable_block_is_refused() {
+    let workload = workloads::find("zonelist-rebuild").unwrap();
+    let refused = |machine: &Machine| {
+        workload.check(machine, &Policy::mainline(), &options(), 16).unwrap_err().to_string()
+    };
+    assert!(refused(&Machine::uniform(2, 1, 8192)).contains("--movable"));
+    let mut small = machine();
+    small.nodes[1].zones[0] = Zone::whole(ZoneIdx::Normal, small.nodes[1].zones[0].start_pfn, 2048);
+    assert!(refused(&small).contains("fewer --threads"));
+}
