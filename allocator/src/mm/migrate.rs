@@ -80,6 +80,7 @@ impl Kernel {
                     self.put_page(cx, pfn);
                     self.put_page(cx, pfn);
                     self.lru_add_migrated(cx, new, state.has(flag::ANON));
+                    self.put_page(cx, new);
                     vm.pgmigrate_success.fetch_add(1, Ordering::Relaxed);
                     return Migrated::To(new);
                 }
@@ -102,8 +103,20 @@ impl Kernel {
         }
     }
 
-    /// Switches the owner of `old` over to `new`.
+    /// Switches the owner of `old` over to `new`, which gets a second reference for the caller: from
+    /// now on others may unmap it.
     fn move_to(&self, old: Pfn, new: Pfn) -> bool {
+        let got = self.frames.get(new).get_unless_zero();
+        debug_assert!(got, "a new page has a reference");
+        let moved = self.switch_owner(old, new);
+        if !moved {
+            let last = self.frames.get(new).put_testzero();
+            debug_assert!(!last, "the page's own reference is still there");
+        }
+        moved
+    }
+
+    fn switch_owner(&self, old: Pfn, new: Pfn) -> bool {
         let from = self.frames.get(old);
         let to = self.frames.get(new);
         let slot = from.rmap.load(Ordering::Relaxed);
