@@ -334,6 +334,7 @@ pub enum Listed {
 
 /// `stress machine`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = crate::machine::file::FORMAT)]
 pub struct MachineCommand {
     /// The machine.
     #[command(flatten)]

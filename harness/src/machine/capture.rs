@@ -179,3 +179,56 @@ pub fn mend_from_sysfs(layout: &mut Layout, dir: &Path) {
         layout.distances = ids.iter().map(|&id| row(id)).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sysfs(nodes: &[(u32, &str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (id, cpus, distances) in nodes {
+            let node = dir.path().join(format!("node{id}"));
+            fs::create_dir(&node).unwrap();
+            fs::write(node.join("cpulist"), cpus).unwrap();
+            fs::write(node.join("distance"), distances).unwrap();
+        }
+        fs::create_dir(dir.path().join("power")).unwrap();
+        dir
+    }
+
+    fn layout(cpus: &[(u32, &str)], distances: Option<Vec<Vec<u64>>>) -> Layout {
+        let node = |&(id, cpus): &(u32, &str)| LayoutNode {
+            id,
+            cpus: cpus.parse().unwrap(),
+            memory_bytes: 1 << 30,
+        };
+        Layout { nodes: cpus.iter().map(node).collect(), distances }
+    }
+
+    #[test]
+    fn sysfs_knows_nodes_without_cpus_and_distances() {
+        let dir = sysfs(&[(0, "0-3\n", "10 17\n"), (4, "\n", "17 10\n")]);
+        let mut found = layout(&[(0, "0-3"), (4, "0-3")], None);
+        mend_from_sysfs(&mut found, dir.path());
+        assert_eq!(found, layout(&[(0, "0-3"), (4, "")], Some(vec![vec![10, 17], vec![17, 10]])));
+    }
+
+    #[test]
+    fn a_node_that_hwloc_lacks_is_added_and_distances_are_read_anew() {
+        let dir = sysfs(&[(0, "0", "10 20"), (1, "1", "20 10")]);
+        let mut found = layout(&[(1, "0-1")], Some(vec![vec![10]]));
+        mend_from_sysfs(&mut found, dir.path());
+        assert_eq!(found.distances, Some(vec![vec![10, 20], vec![20, 10]]));
+        let cpus: Vec<(u32, String)> =
+            found.nodes.iter().map(|n| (n.id, n.cpus.to_string())).collect();
+        assert_eq!(cpus, [(0, "0".to_owned()), (1, "1".to_owned())]);
+    }
+
+    #[test]
+    fn without_sysfs_hwlocs_word_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut found = layout(&[(0, "0-1")], None);
+        mend_from_sysfs(&mut found, dir.path());
+        assert_eq!(found, layout(&[(0, "0-1")], None));
+    }
+}

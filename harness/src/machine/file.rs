@@ -1,20 +1,6 @@
 //! Machine files: a machine described in JSON.
 //!
-//! **What.** Version 1:
-//! ```json
-//! { "version": 1, "name": "two sockets",
-//!   "nodes": [ { "id": 0, "cpus": "0-7", "memory": "16G" },
-//!              { "id": 1, "cpus": [8, 9], "mib": 8192 },
-//!              { "id": 2, "cpus": "", "zones": [ { "name": "Normal", "start_pfn": 8388608,
-//!                  "spanned": 262144, "present": 262144, "managed": 258048 } ] } ],
-//!   "distances": [ [10, 20, 30], [20, 10, 30], [30, 30, 10] ],
-//!   "settings": { "watermark_scale_factor": 10 }, "block_mib": 128 }
-//! ```
-//! A node has either `memory` (or `mib`), laid out from address 0 up, or `zones`; all nodes the same
-//! way. `distances` may stand at each node as its row instead, and only a machine with one node may
-//! leave them out. `present` is `spanned` and `managed` is `present` unless given; `managed_ranges` may
-//! name the managed frames as pairs of first frame and pages. `kernel` and `append` say where it was
-//! taken and change nothing.
+//! **What.** [`FORMAT`] says what stands in one; `stress machine --help` prints it.
 //!
 //! **Why.** To describe machines that nobody has, and to vary one thing of a machine that somebody
 //! has.
@@ -35,6 +21,24 @@ use super::ranges;
 use super::synthetic::node_id;
 use super::topology::{Layout, check_distance};
 use super::{Loaded, MachineInputError, Notes};
+
+/// The format, for `--help`.
+pub const FORMAT: &str = concat!(
+    "Machine files (--machine FILE.json), version 1:\n\n",
+    include_str!("example.json"),
+    "
+A node has either `memory` (or `mib`), laid out from address 0 up, or `zones`; all nodes the
+same way. `distances` may stand at each node as its row instead; only a machine with one node
+may leave them out. In a zone, `present` is `spanned` and `managed` is `present` unless given,
+and `managed_ranges` may name the managed frames as [first, pages] pairs. Settings are those of
+vm sysctls: watermark_scale_factor, user_min_free_kbytes, lowmem_reserve_ratio,
+percpu_pagelist_high_fraction, watermark_boost_factor, thp, zone_device. `kernel` and `append`
+say where it was taken and change nothing.
+
+Captured directories (--machine DIR) have zoneinfo and, for each node N, nodeN.cpulist and
+nodeN.distance; --capture writes them with all else that is known. hwloc's strings
+(--machine synthetic:...) and files of `lstopo host.xml` are laid out from address 0 up."
+);
 
 /// The version that is written.
 pub const VERSION: u32 = 1;
@@ -358,6 +362,14 @@ fn check_settings(s: &Settings) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_in_the_help_is_a_machine() {
+        let m = Document::parse(include_str!("example.json")).unwrap().machine().unwrap();
+        assert_eq!(m.validate(), Ok(()));
+        assert_eq!((m.nodes.len(), m.cpus.len()), (3, 10));
+        assert_eq!(m.settings.watermark_scale_factor, 50);
+    }
 
     const TWO: &str = r#"{ "name": "two", "nodes": [
         { "id": 0, "cpus": "0-1", "memory": "1G" },
