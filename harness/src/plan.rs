@@ -86,6 +86,12 @@ pub struct Plan {
     pub strict: bool,
     /// End at the first finding?
     pub stop_on_finding: bool,
+    /// Interrupts per second on each CPU.
+    pub irq_rate: Option<u64>,
+    /// Interval of the interval log, if one is wanted.
+    pub interval: Option<Duration>,
+    /// Are all threads' events wanted?
+    pub wants_timeline: bool,
     /// Limits of the watchdog instead of its own.
     pub lockup: Option<Limits>,
     /// How long threads may take to end.
@@ -146,6 +152,9 @@ impl Plan {
             notes,
             strict: args.verdict.strict,
             stop_on_finding: args.verdict.stop_on_finding,
+            irq_rate: args.model.irq_rate,
+            interval: args.output.hlog.is_some().then_some(args.output.interval),
+            wants_timeline: args.output.timeline.is_some(),
             lockup: None,
             patience: Patience::default(),
         })
@@ -292,9 +301,6 @@ fn has_movable(machine: &Machine) -> bool {
 fn config(args: &ModelArgs, variants: &[Variant]) -> Result<KernelConfig, Stop> {
     if args.touch {
         return Err(Stop::usage("--touch is not in this build yet: frames are metadata only"));
-    }
-    if args.irq_rate.is_some() {
-        return Err(Stop::usage("--irq-rate is not in this build yet: there are no interrupts"));
     }
     let defaults = KernelConfig::default();
     let amplify = amplify::parse_all(&args.amplify)?;

@@ -158,6 +158,9 @@ pub struct RunArgs {
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Runs that follow this one: `[[run]]` tables of `--config`.
+    #[arg(skip)]
+    pub more: Vec<RunArgs>,
     /// Options of workloads, as typed.
     #[arg(skip)]
     pub workload_options: Vec<workload_args::Given>,

@@ -5,6 +5,7 @@ pub mod amplify;
 pub mod args;
 pub mod compare;
 pub mod completions;
+pub mod config;
 pub mod exit;
 pub mod history;
 pub mod list;
@@ -32,9 +33,23 @@ use exit::{Exit, Stop};
 /// # Errors
 /// A mistake, as one line with exit code 2; or help and version, which stop with exit code 0.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
-    let matches = command().try_get_matches_from(args).map_err(|e| stop(&e))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| stop(&e))?;
-    cli.run.workload_options = workload_args::given(&matches);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let (mut cli, matches) = parse_line(args.clone())?;
+    if let Some(path) = cli.run.output.config.clone() {
+        let mut runs = Vec::new();
+        for flags in config::command_lines(&path, &matches, &command())? {
+            let line = args[..1].iter().cloned().chain(flags).chain(args[1..].iter().cloned());
+            let (with_file, _) = parse_line(line.collect()).map_err(|stop| Stop {
+                message: format!("{}: {}", path.display(), stop.message),
+                ..stop
+            })?;
+            runs.push(with_file.run);
+        }
+        // The first run carries those that follow it.
+        let mut runs = runs.into_iter();
+        cli.run = runs.next().unwrap_or(cli.run);
+        cli.run.more = runs.collect();
+    }
     if let Some(value) = &cli.run.t {
         return Err(Stop::usage(t_hint(value)));
     }
@@ -42,6 +57,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
     }
     Ok(cli)
+}
+
+fn parse_line(args: Vec<OsString>) -> Result<(Cli, clap::ArgMatches), Stop> {
+    let matches = command().try_get_matches_from(args).map_err(|e| stop(&e))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| stop(&e))?;
+    cli.run.workload_options = workload_args::given(&matches);
+    Ok((cli, matches))
 }
 
 /// All flags, those that workloads declare included.

@@ -12,8 +12,8 @@ use super::args::{Format, RunArgs};
 use super::exit::{Exit, Stop, print};
 use super::suggest;
 use crate::plan::Plan;
-use crate::record::clock;
 use crate::record::document::{self, Heading};
+use crate::record::{clock, findings, hlog, trace};
 use crate::run::rounds::{self, Session};
 use crate::run::signals::Signals;
 use crate::show::progress::Progress;
@@ -30,34 +30,45 @@ impl From<results::Error> for Stop {
 /// # Errors
 /// Bad input, or a machine that can't run it.
 pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
-    let workloads = chosen(args)?;
-    let plans: Vec<Plan> =
-        workloads.into_iter().map(|w| Plan::new(w, args)).collect::<Result<_, _>>()?;
-    let gates = gates(args, &plans)?;
+    let all: Vec<&RunArgs> = std::iter::once(args).chain(&args.more).collect();
+    let mut jobs = Vec::new();
+    for args in all {
+        let workloads = chosen(args)?;
+        let plans: Vec<Plan> =
+            workloads.into_iter().map(|w| Plan::new(w, args)).collect::<Result<_, _>>()?;
+        let gates = gates(args, &plans)?;
+        jobs.extend(plans.into_iter().map(|plan| Job { plan, args, gates: gates.clone() }));
+    }
     if args.output.dry_run {
-        let texts: Vec<String> = plans.iter().map(dry_run::text).collect();
+        let texts: Vec<String> = jobs.iter().map(|job| dry_run::text(&job.plan)).collect();
         print(&texts.join("\n"))?;
         return Ok(Exit::Ok);
     }
-    check_output(args)?;
+    check_output(&jobs)?;
     let signals = Signals::catch().map_err(|e| Stop::cannot_run(format!("signals: {e}")))?;
     let mut outcomes = Vec::new();
-    for plan in &plans {
-        let outcome = one(plan, args, &gates, &signals)?;
-        let is_cut = outcome.session.signal.is_some();
+    for job in &jobs {
+        let outcome = one(job, &signals)?;
+        let is_cut = outcome.session.signal.is_some() || outcome.is_wedged();
         outcomes.push(outcome);
         if is_cut {
             break;
         }
     }
     show(args, &outcomes)?;
-    let wedged = outcomes.iter().any(|o| o.session.rounds.iter().any(|r| r.is_wedged));
-    let exit = exit_of(args, &outcomes);
-    if wedged {
+    let exit = exit_of(&outcomes);
+    if outcomes.iter().any(Outcome::is_wedged) {
         // Threads that can't end must not keep the process.
         std::process::exit(i32::from(exit.code()));
     }
     Ok(exit)
+}
+
+/// One workload with its flags.
+struct Job<'a> {
+    plan: Plan,
+    args: &'a RunArgs,
+    gates: Vec<Gate>,
 }
 
 /// What one plan gave.
@@ -68,6 +79,12 @@ struct Outcome {
     /// 0, 5 or 2 as the gates say.
     gate: i32,
     file: Option<PathBuf>,
+}
+
+impl Outcome {
+    fn is_wedged(&self) -> bool {
+        self.session.rounds.iter().any(|r| r.is_wedged)
+    }
 }
 
 fn chosen(args: &RunArgs) -> Result<Vec<&'static dyn Workload>, Stop> {
@@ -105,23 +122,36 @@ fn gates(args: &RunArgs, plans: &[Plan]) -> Result<Vec<Gate>, Stop> {
 }
 
 /// Refuses a place for the results before anything is run for them.
-fn check_output(args: &RunArgs) -> Result<(), Stop> {
-    let Some(path) = &args.output.output else { return Ok(()) };
-    let file = if path.is_dir() { path.join(store::RUN_FILE) } else { path.clone() };
-    let taken = std::fs::metadata(&file).is_ok_and(|m| m.is_file());
-    if taken && !args.output.force {
-        return Err(results::Error::Exists { path: file }.into());
+fn check_output(jobs: &[Job<'_>]) -> Result<(), Stop> {
+    let mut places: Vec<PathBuf> = Vec::new();
+    for job in jobs {
+        let Some(path) = &job.args.output.output else { continue };
+        let file = if path.is_dir() { path.join(store::RUN_FILE) } else { path.clone() };
+        let taken = std::fs::metadata(&file).is_ok_and(|m| m.is_file());
+        if taken && !job.args.output.force {
+            return Err(results::Error::Exists { path: file }.into());
+        }
+        if places.contains(&file) {
+            let place = file.display();
+            return Err(Stop::usage(format!(
+                "-o {place}: {} runs can't share one file: leave it out, or run them apart",
+                jobs.len()
+            )));
+        }
+        places.push(file);
     }
     Ok(())
 }
 
-fn one(plan: &Plan, args: &RunArgs, gates: &[Gate], signals: &Signals) -> Result<Outcome, Stop> {
+fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
+    let (args, gates) = (job.args, &job.gates);
     let heading = heading(args);
-    let mut plan = plan.clone();
-    plan.notes.extend(host_notes(&heading, plan.threads));
-    if args.verdict.strict_host && !host_notes(&heading, plan.threads).is_empty() {
-        return Err(Stop::cannot_run(format!("--strict-host: {}", plan.notes.join("; "))));
+    let mut plan = job.plan.clone();
+    let notes = host_notes(&heading, plan.threads);
+    if args.verdict.strict_host && !notes.is_empty() {
+        return Err(Stop::cannot_run(format!("--strict-host: {}", notes.join("; "))));
     }
+    plan.notes.extend(notes);
     let plan = &plan;
     let mut progress =
         Progress::new(args.output.progress, args.output.status_interval, args.output.quiet);
@@ -131,6 +161,7 @@ fn one(plan: &Plan, args: &RunArgs, gates: &[Gate], signals: &Signals) -> Result
         keeper.keep(&document::runs(plan, session, &heading), &[])
     })?;
     progress.end();
+    write_extras(plan, args, &session, heading.started)?;
     let mut runs = document::runs(plan, &session, &heading);
     for run in &mut runs {
         run.host.load_after = Some(results::host::load());
@@ -138,6 +169,26 @@ fn one(plan: &Plan, args: &RunArgs, gates: &[Gate], signals: &Signals) -> Result
     let (comparisons, gate) = compare(&runs, gates, plan.seed)?;
     keeper.keep(&runs, &comparisons)?;
     Ok(Outcome { session, runs, comparisons, gate, file: keeper.file })
+}
+
+/// The interval log and the timeline, if they were asked for.
+fn write_extras(
+    plan: &Plan,
+    args: &RunArgs,
+    session: &Session,
+    started: SystemTime,
+) -> Result<(), Stop> {
+    if let Some(path) = &args.output.hlog {
+        let log = hlog::text(plan, session, started)
+            .map_err(|e| Stop::cannot_run(format!("--hlog {}: {e}", path.display())))?;
+        store::write_atomic(path, &log)?;
+    }
+    if let Some(path) = &args.output.timeline {
+        let all: Vec<_> = session.rounds.iter().flat_map(|r| r.timeline.iter().cloned()).collect();
+        let trace = trace::document(&findings::events(&all));
+        store::write_atomic(path, store::to_json(&trace).as_bytes())?;
+    }
+    Ok(())
 }
 
 fn heading(args: &RunArgs) -> Heading {
@@ -229,6 +280,9 @@ fn write_findings(dir: &Path, runs: &[Run]) -> Result<(), Stop> {
             store::write_atomic(&path, finding::text(run, found).as_bytes())?;
             let path = path.with_extension("json");
             store::write_atomic(&path, store::to_json(found).as_bytes())?;
+            let path = path.with_extension("trace.json");
+            let trace = trace::document(&found.events);
+            store::write_atomic(&path, store::to_json(&trace).as_bytes())?;
         }
     }
     Ok(())
@@ -298,13 +352,12 @@ fn ktap(outcomes: &[Outcome]) -> String {
     text
 }
 
-fn exit_of(args: &RunArgs, outcomes: &[Outcome]) -> Exit {
+fn exit_of(outcomes: &[Outcome]) -> Exit {
     if let Some(signal) = outcomes.iter().find_map(|o| o.session.signal) {
         return signal;
     }
     let codes: Vec<i32> = outcomes.iter().flat_map(|o| o.runs.iter().map(|r| r.exit)).collect();
     let gates: Vec<i32> = outcomes.iter().map(|o| o.gate).collect();
-    let _ = args;
     if codes.contains(&1) {
         Exit::Findings
     } else if gates.contains(&5) {

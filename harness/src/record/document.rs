@@ -18,7 +18,7 @@ use results::schema::{
 use super::clock::Cost;
 use super::findings::{self, Setting};
 use super::recorder::Recorded;
-use super::stock::Stock;
+use super::stock::{self, Stock};
 use crate::cli::exit::Exit;
 use crate::cli::workload_args;
 use crate::machine::lists::IdList;
@@ -27,8 +27,8 @@ use crate::run::phases::{End, RoundLeft};
 use crate::run::rounds::Session;
 use crate::run::threads::Stats;
 
-/// Operations that count as updates, for "per 1,000 updates".
-const UPDATES: &[&str] = &["mems_update", "mems_write", "mbind", "rebuild", "offline"];
+/// Operations that count as updates, for "per 1,000 updates": the first that the workload has.
+const UPDATES: &[&str] = &["mems_write", "mems_update", "rebuild", "offline"];
 
 /// What the record says besides what was run.
 #[derive(Clone, Debug)]
@@ -100,7 +100,11 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         slow_path: slow_path(&stats, &ops),
         ops,
         oom: oom(&rounds, &found),
-        reserves: results::schema::Reserves::default(),
+        reserves: rounds
+            .iter()
+            .map(|r| r.stock.reserves.clone())
+            .reduce(|a, b| stock::merge_reserves(&a, &b))
+            .unwrap_or_default(),
         vmstat: rounds.last().map(|r| r.stock.vmstat.clone()).unwrap_or_default(),
         figures: figures(figures_of, &stats),
         windows: IndexMap::new(),
@@ -253,7 +257,7 @@ fn counted(plan: &Plan, rounds: &[&RoundLeft]) -> u64 {
 }
 
 fn slow_path(stats: &Stats, ops: &IndexMap<String, results::schema::Op>) -> SlowPath {
-    let updates: u64 = UPDATES.iter().filter_map(|name| ops.get(*name)).map(|op| op.count).sum();
+    let updates = UPDATES.iter().find_map(|name| ops.get(*name)).map_or(0, |op| op.count);
     SlowPath {
         entries: stats.slow_entries,
         retries: stats.slow_retries,
@@ -264,10 +268,9 @@ fn slow_path(stats: &Stats, ops: &IndexMap<String, results::schema::Op>) -> Slow
 /// The OOM killer over some rounds, with the findings about it.
 fn oom(rounds: &[&RoundLeft], found: &[(FindingKind, Finding)]) -> Oom {
     let sum = |kind: FindingKind| rounds.iter().map(|r| r.stock.nr(kind)).sum::<u64>();
-    let kills = rounds.iter().map(|r| r.stock.kills).sum();
     Oom {
-        kills,
-        episodes: kills,
+        kills: rounds.iter().map(|r| r.stock.kills).sum(),
+        episodes: rounds.iter().map(|r| r.stock.episodes).sum(),
         premature: Premature {
             definite: sum(FindingKind::PrematureOom),
             transient: sum(FindingKind::TransientOom),
@@ -299,6 +302,13 @@ fn figures(rounds: &[&RoundLeft], stats: &Stats) -> IndexMap<String, Figure> {
                 all.entry((*name).to_owned()).or_insert_with(|| figure(0.0, unit, None));
             sum.value = sum.value.map(|v| v + value);
         }
+    }
+    let mut freed: Vec<u64> =
+        rounds.iter().flat_map(|r| r.stock.kill_to_free_ns.iter().copied()).collect();
+    freed.sort_unstable();
+    if let (Some(median), Some(max)) = (freed.get(freed.len() / 2), freed.last()) {
+        all.insert("kill_to_free_p50".to_owned(), figure(*median as f64, "ns", Some("lower")));
+        all.insert("kill_to_free_max".to_owned(), figure(*max as f64, "ns", Some("lower")));
     }
     for (name, count) in [
         ("restarts", stats.restarts),

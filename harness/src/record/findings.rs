@@ -109,7 +109,8 @@ fn title(finding: &Finding, variant: &str) -> String {
     format!("{kind}{grade}  {variant}  {what}")
 }
 
-fn events(timeline: &[TimelineEvent]) -> Vec<schema::TimelineEvent> {
+/// A timeline as it stands in the record.
+pub fn events(timeline: &[TimelineEvent]) -> Vec<schema::TimelineEvent> {
     let ticks = Ticks::default();
     let first = timeline.first().map_or(0, |e| e.stamp);
     timeline

@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod document;
 pub mod findings;
+pub mod hlog;
 pub mod preemption;
 pub mod recorder;
 pub mod stock;
+pub mod trace;

@@ -4,13 +4,14 @@ use allocator::clock::Ktime;
 use allocator::kernel::Kernel;
 use allocator::oracle::conservation::Census;
 use allocator::oracle::finding::TimelineEvent;
+use allocator::oracle::reserves::ReserveClass;
 use allocator::oracle::{Finding, FindingKind};
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::task::{Cx, Task};
 use allocator::zone::Wmark;
 use indexmap::IndexMap;
-use results::schema::MachineZone;
+use results::schema::{ByClass, MachineZone, Reserves, ZoneLow};
 
 /// Counters and zones of a model.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,12 @@ pub struct Stock {
     pub vmstat: IndexMap<String, i64>,
     /// Zones with their watermarks.
     pub zones: Vec<MachineZone>,
+    /// Requests that killed at least once.
+    pub episodes: u64,
+    /// From kill to memory freed, in model ns.
+    pub kill_to_free_ns: Vec<u64>,
+    /// How deep the reserves were dug.
+    pub reserves: Reserves,
 }
 
 impl Stock {
@@ -33,6 +40,9 @@ impl Stock {
             counts: FindingKind::ALL.map(|kind| (kind, kernel.findings.nr(kind))).to_vec(),
             vmstat: vmstat(kernel),
             zones: kernel.populated_zones().map(zone).collect(),
+            episodes: kernel.oom.stats.episodes.load(Ordering::Relaxed),
+            kill_to_free_ns: kernel.oom.stats.take_kill_to_free_ns(),
+            reserves: reserves(kernel),
         }
     }
 
@@ -58,6 +68,78 @@ fn zone(zone: &allocator::zone::Zone) -> MachineZone {
         low: zone.wmark_unboosted(Wmark::Low),
         high: zone.wmark_unboosted(Wmark::High),
     }
+}
+
+/// What the reserves oracle remembers, by class and zone.
+fn reserves(kernel: &Kernel) -> Reserves {
+    let by_class = ReserveClass::ALL
+        .map(|class| {
+            let zones = kernel.populated_zones().filter_map(|zone| low(kernel, zone, class));
+            let zones: Vec<ZoneLow> = zones.collect();
+            let class_of = ByClass {
+                lowest_free_pages: zones.iter().map(|z| z.lowest_free_pages).min(),
+                lowest_share_of_min: lowest_share(&zones),
+                zones,
+                ..ByClass::default()
+            };
+            (class.word().to_owned(), class_of)
+        })
+        .into_iter()
+        .collect();
+    with_totals(by_class)
+}
+
+fn low(kernel: &Kernel, zone: &allocator::zone::Zone, class: ReserveClass) -> Option<ZoneLow> {
+    let depth = kernel.reserve_oracle.depth(zone, class)?;
+    Some(ZoneLow {
+        node: u32::from(zone.node().0),
+        zone: zone.idx().to_string(),
+        lowest_free_pages: depth.free_pages,
+        lowest_share_of_min: Some(depth.share_of_min as f64 / 1000.0),
+    })
+}
+
+fn lowest_share(zones: &[ZoneLow]) -> Option<f64> {
+    zones.iter().filter_map(|z| z.lowest_share_of_min).reduce(f64::min)
+}
+
+/// The lowest over all classes by zone; `lowest_share_of_min` is of victims' requests.
+fn with_totals(by_class: IndexMap<String, ByClass>) -> Reserves {
+    let mut zones: Vec<ZoneLow> = Vec::new();
+    for low in by_class.values().flat_map(|c| &c.zones) {
+        match zones.iter_mut().find(|z| (z.node, &z.zone) == (low.node, &low.zone)) {
+            Some(zone) if zone.lowest_free_pages <= low.lowest_free_pages => {}
+            Some(zone) => *zone = low.clone(),
+            None => zones.push(low.clone()),
+        }
+    }
+    let victims = by_class.get(ReserveClass::Victim.word());
+    Reserves {
+        lowest_free_pages: zones.iter().map(|z| z.lowest_free_pages).min(),
+        lowest_share_of_min: victims.and_then(|c| c.lowest_share_of_min),
+        zones,
+        by_class,
+    }
+}
+
+/// The lower of two rounds' reserves, zone by zone.
+pub fn merge_reserves(a: &Reserves, b: &Reserves) -> Reserves {
+    let mut by_class = a.by_class.clone();
+    for (word, theirs) in &b.by_class {
+        let mine = by_class.entry(word.clone()).or_default();
+        mine.below_min += theirs.below_min;
+        mine.failed += theirs.failed;
+        for low in &theirs.zones {
+            match mine.zones.iter_mut().find(|z| (z.node, &z.zone) == (low.node, &low.zone)) {
+                Some(zone) if zone.lowest_free_pages <= low.lowest_free_pages => {}
+                Some(zone) => *zone = low.clone(),
+                None => mine.zones.push(low.clone()),
+            }
+        }
+        mine.lowest_free_pages = mine.zones.iter().map(|z| z.lowest_free_pages).min();
+        mine.lowest_share_of_min = lowest_share(&mine.zones);
+    }
+    with_totals(by_class)
 }
 
 /// Counters by their /proc/vmstat names, summed over CPUs.
@@ -97,8 +179,11 @@ fn vmstat(kernel: &Kernel) -> IndexMap<String, i64> {
     all
 }
 
-/// Counts each frame; what does not fit becomes a finding.
+/// Counts each frame; what does not fit becomes a finding. The page cache and the batches of the LRU
+/// lists are given back first, since no task does.
 pub fn census(kernel: &Kernel, cx: &Cx) -> Census {
+    kernel.drop_caches(cx);
+    kernel.lru_add_drain_all(cx);
     let mut census = kernel.census();
     if census.allocated > 0 {
         let pages = census.allocated;
@@ -134,6 +219,17 @@ pub fn keep(
     kernel.findings.keep(Finding { kind, at, pid, title, report, timeline, scaled });
 }
 
+/// The last events of all threads, oldest first.
+pub fn events_of_all(kernel: &Kernel) -> Vec<TimelineEvent> {
+    let mut all: Vec<TimelineEvent> = Vec::new();
+    for process in kernel.tasks.snapshot().into_iter().chain(kernel.tasks.kthreads()) {
+        let threads = process.threads.lock().clone();
+        all.extend(threads.iter().flat_map(|t| events_of(t)));
+    }
+    all.sort_by_key(|e| e.stamp);
+    all
+}
+
 fn events_of(task: &Task) -> Vec<TimelineEvent> {
     let cpu = task.cpu.load(Ordering::Relaxed) as u16;
     let event = |e: &allocator::timeline::Event| TimelineEvent {
@@ -146,4 +242,44 @@ fn events_of(task: &Task) -> Vec<TimelineEvent> {
         text: e.describe(),
     };
     task.events.events().iter().map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn low(node: u32, pages: u64, share: f64) -> ZoneLow {
+        ZoneLow {
+            node,
+            zone: "Normal".to_owned(),
+            lowest_free_pages: pages,
+            lowest_share_of_min: Some(share),
+        }
+    }
+
+    fn of(class: &str, zones: Vec<ZoneLow>) -> Reserves {
+        let by = ByClass { zones, ..ByClass::default() };
+        merge_reserves(
+            &Reserves::default(),
+            &Reserves { by_class: [(class.to_owned(), by)].into(), ..Reserves::default() },
+        )
+    }
+
+    #[test]
+    fn the_lower_zone_of_two_rounds_stays() {
+        let a = of("victim", vec![low(0, 50, 0.5), low(1, 80, 0.8)]);
+        let b = of("victim", vec![low(0, 70, 0.7), low(1, 30, 0.3)]);
+        let both = merge_reserves(&a, &b);
+        assert_eq!(both.lowest_free_pages, Some(30));
+        assert_eq!(both.lowest_share_of_min, Some(0.3));
+        let pages: Vec<u64> = both.zones.iter().map(|z| z.lowest_free_pages).collect();
+        assert_eq!(pages, [50, 30]);
+    }
+
+    #[test]
+    fn only_victims_make_the_share_of_the_summary() {
+        let both = merge_reserves(&of("other", vec![low(0, 5, 0.05)]), &of("victim", vec![]));
+        assert_eq!((both.lowest_free_pages, both.lowest_share_of_min), (Some(5), None));
+        assert_eq!(both.by_class["other"].lowest_share_of_min, Some(0.05));
+    }
 }

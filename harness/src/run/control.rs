@@ -13,7 +13,7 @@ use std::time::Duration;
 use allocator::sync::Arc;
 use allocator::task::Task;
 use crossbeam::utils::CachePadded;
-use results::histogram::Histogram;
+use results::histogram::{Histogram, OpHistograms};
 
 /// What the tasks are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ impl Word {
 pub struct Snapshot {
     /// Its histogram of the workload's first operation.
     pub primary: Option<Histogram>,
+    /// What it recorded since the coordinator last collected, if intervals are wanted.
+    pub interval: Option<OpHistograms>,
 }
 
 /// What one thread shows to the coordinator.
@@ -81,6 +83,8 @@ pub struct Control {
     gate_opens: Condvar,
     /// Operations left until the round is full; `None` without `--ops`.
     pub ops_left: Option<CachePadded<AtomicI64>>,
+    /// Do snapshots carry what was recorded in the interval (`--hlog`)?
+    pub wants_intervals: bool,
     /// One for each task thread.
     pub slots: Box<[CachePadded<Slot>]>,
 }
@@ -102,8 +106,18 @@ impl Control {
             gate_opens: Condvar::new(),
             ops_left: ops
                 .map(|n| CachePadded::new(AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX)))),
+            wants_intervals: false,
             slots: tasks.map(slot).collect(),
         }
+    }
+
+    /// Takes what the threads recorded since the last call.
+    pub fn collect_interval(&self) -> Option<OpHistograms> {
+        let parts = self.slots.iter().filter_map(|slot| lock(&slot.snapshot).interval.take());
+        parts.reduce(|mut all, part| {
+            all.merge(&part);
+            all
+        })
     }
 
     /// The word now.

@@ -13,9 +13,10 @@ use allocator::clock::Ktime;
 use allocator::ids::CpuId;
 use allocator::kernel::{BootError, Kernel, KernelConfig};
 use allocator::oracle::conservation::Census;
+use allocator::oracle::finding::TimelineEvent;
 use allocator::oracle::{Finding, FindingKind};
 use allocator::sync::Arc;
-use results::histogram::Histogram;
+use results::histogram::{Histogram, OpHistograms};
 
 use super::control::{Control, Phase, lock};
 use super::signals::Signals;
@@ -116,8 +117,23 @@ pub struct RoundLeft {
     pub figures: Vec<(&'static str, f64, &'static str)>,
     /// What the workload says about its figures.
     pub remarks: Vec<String>,
+    /// What was recorded in each interval of `--hlog`.
+    pub intervals: Vec<Interval>,
+    /// The last events of all threads, for `--timeline`.
+    pub timeline: Vec<TimelineEvent>,
     /// Threads that never ended: the process can't go on with them.
     pub is_wedged: bool,
+}
+
+/// What was recorded between two moments of the measured phase.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// Seconds since the measured phase began.
+    pub start_s: f64,
+    /// The same of its end.
+    pub end_s: f64,
+    /// The workload's operations.
+    pub ops: OpHistograms,
 }
 
 /// What is going on, for the progress line.
@@ -203,7 +219,7 @@ pub fn round(
     around: &mut Surroundings<'_>,
 ) -> Result<RoundLeft, Stop> {
     let kernel = boot(plan, turn)?;
-    let service = Service::start(&kernel)?;
+    let service = Service::start(&kernel, plan.irq_rate)?;
     let cx = kernel.kernel_thread("stress", CpuId(0));
     let seed = plan.round_seed(turn.round);
     let mut scene = plan.workload.scene(&kernel, &cx, &plan.options, plan.threads, seed)?;
@@ -212,7 +228,9 @@ pub fn round(
         Length::Ops(ops) => Some(ops),
         Length::Time(_) => None,
     };
-    let control = Arc::new(Control::new(tasks.iter().map(|t| Arc::clone(&t.task)), ops));
+    let mut control = Control::new(tasks.iter().map(|t| Arc::clone(&t.task)), ops);
+    control.wants_intervals = plan.interval.is_some();
+    let control = Arc::new(control);
     let info = plan.workload.info();
     let setup = TaskSetup {
         kernel: Arc::clone(&kernel),
@@ -225,7 +243,13 @@ pub fn round(
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);
     let end = running.to_the_end();
     let times = running.times();
+    let mut intervals = running.intervals;
     let (left, is_wedged) = join(&kernel, &control, plan.patience, handles, end);
+    let measured_s = times.end.duration_since(times.measured).as_secs_f64();
+    if let Some(ops) = control.collect_interval() {
+        let start_s = intervals.last().map_or(0.0, |i| i.end_s);
+        intervals.push(Interval { start_s, end_s: measured_s.max(start_s), ops });
+    }
     let mut recorded = Recorded::new(info);
     let (mut stats, mut usage) = (Stats::default(), Usage::default());
     for task in left {
@@ -235,6 +259,7 @@ pub fn round(
         usage.involuntary_switches += task.usage.involuntary_switches;
     }
     let (figures, remarks) = (scene.figures(), scene.remarks());
+    let timeline = if plan.wants_timeline { stock::events_of_all(&kernel) } else { Vec::new() };
     let census = if is_wedged {
         // Somebody may still hold frames and locks: nothing can be counted.
         std::mem::forget(service);
@@ -255,7 +280,7 @@ pub fn round(
         order,
         start_s: times.measured.duration_since(around.session).as_secs_f64(),
         warmup_s: times.measured.duration_since(times.start).as_secs_f64(),
-        measured_s: times.end.duration_since(times.measured).as_secs_f64(),
+        measured_s,
         end,
         recorded,
         stats,
@@ -266,6 +291,8 @@ pub fn round(
         findings: findings.into_iter().map(|f| (model_s(f.at, times.measured_model), f)).collect(),
         figures,
         remarks,
+        intervals,
+        timeline,
         is_wedged,
     })
 }
@@ -292,6 +319,7 @@ struct Running<'a, 'b> {
     times: Times,
     asked: Option<Instant>,
     primary: Option<(Histogram, f64)>,
+    intervals: Vec<Interval>,
 }
 
 impl<'a, 'b> Running<'a, 'b> {
@@ -315,7 +343,19 @@ impl<'a, 'b> Running<'a, 'b> {
             end: now,
         };
         let dog = Watchdog::new(limits, tasks, now);
-        Self { plan, turn, order, kernel, control, around, dog, times, asked: None, primary: None }
+        Self {
+            plan,
+            turn,
+            order,
+            kernel,
+            control,
+            around,
+            dog,
+            times,
+            asked: None,
+            primary: None,
+            intervals: Vec::new(),
+        }
     }
 
     fn times(&self) -> Times {
@@ -409,12 +449,14 @@ impl<'a, 'b> Running<'a, 'b> {
 
     /// Collects the answers to the last question and asks anew.
     fn snapshots(&mut self, now: Instant, elapsed: Duration, warms_up: bool) {
-        if warms_up || !self.around.show.wants_figures() {
+        if warms_up || !(self.plan.interval.is_some() || self.around.show.wants_figures()) {
             return;
         }
-        if self.asked.is_some_and(|at| now.duration_since(at) < SNAPSHOT) {
+        let every = self.plan.interval.unwrap_or(SNAPSHOT);
+        if self.asked.is_some_and(|at| now.duration_since(at) < every) {
             return;
         }
+        self.collect_interval(now);
         let mut all: Option<Histogram> = None;
         for slot in &self.control.slots {
             if let Some(theirs) = &lock(&slot.snapshot).primary {
@@ -428,6 +470,18 @@ impl<'a, 'b> Running<'a, 'b> {
         }
         self.asked = Some(now);
         self.control.ask();
+    }
+}
+
+impl Running<'_, '_> {
+    /// The answers to the last question make an interval; threads that have not answered yet
+    /// deliver with the next.
+    fn collect_interval(&mut self, now: Instant) {
+        let Some(ops) = self.control.collect_interval() else { return };
+        let start_s = self.intervals.last().map_or(0.0, |i| i.end_s);
+        let asked = self.asked.unwrap_or(now);
+        let end_s = asked.duration_since(self.times.measured).as_secs_f64().max(start_s);
+        self.intervals.push(Interval { start_s, end_s, ops });
     }
 }
 

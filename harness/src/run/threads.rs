@@ -2,7 +2,8 @@
 //!
 //! **What.** A task thread makes its body's steps, pinned to the host CPU of its model CPU. A CPU
 //! thread runs what the kernel runs on that CPU outside the tasks (queued drains) and sleeps
-//! otherwise. kswapd has a thread for each node with memory.
+//! otherwise. kswapd has a thread for each node with memory, the oom_reaper one; `--irq-rate` is a
+//! timer that raises interrupts on every CPU.
 //!
 //! **Why.** The race is between real threads on real CPUs; a thread that the host moves about would
 //! meet the others' caches by chance.
@@ -11,6 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use allocator::ids::{CpuId, NodeId};
 use allocator::kernel::Kernel;
@@ -20,7 +22,7 @@ use allocator::task::{Cx, CxStats, Task};
 use results::histogram::{Config, OpHistograms, OpNames};
 use workloads::{Env, Step, TaskBody, TaskSpec};
 
-use super::control::{Control, Phase, Slot, Snapshot, lock};
+use super::control::{Control, Phase, Slot, lock};
 use crate::cli::exit::Stop;
 use crate::machine::affinity;
 use crate::record::clock::Ticks;
@@ -165,11 +167,14 @@ struct TaskThread<'a> {
     slot: &'a Slot,
     cx: Cx,
     recorder: ThreadRecorder,
+    /// What was recorded in intervals that are over.
+    total: OpHistograms,
     ticks: Ticks,
     outbox: Outbox,
     /// Counters and usage when the measured phase began.
     from: (Stats, Usage),
     answered: u32,
+    measures: bool,
 }
 
 impl<'a> TaskThread<'a> {
@@ -178,17 +183,19 @@ impl<'a> TaskThread<'a> {
         pin_to(&setup.kernel.machine, CpuId(task.cpu.load(Ordering::Relaxed) as u16));
         let ticks = Ticks::default();
         let ops = OpHistograms::new(setup.names.clone(), Config::default());
-        let recorder = ThreadRecorder::new(ops, &ticks);
+        let recorder = ThreadRecorder::new(ops.clone(), &ticks);
         setup.control.wait_for_start();
         let mut this = Self {
             setup,
             slot: &setup.control.slots[index],
             cx: Cx::new(task, setup.seed),
             recorder,
+            total: ops,
             ticks,
             outbox: Outbox::default(),
             from: (Stats::default(), Usage::of_this_thread()),
             answered: 0,
+            measures: false,
         };
         this.observe();
         this
@@ -204,10 +211,13 @@ impl<'a> TaskThread<'a> {
     fn run(mut self, mut body: Box<dyn TaskBody>) -> TaskLeft {
         self.make_steps(&mut *body);
         self.cx.observer = None;
+        if self.measures {
+            self.end_interval();
+        }
         let left = TaskLeft {
             stats: Stats::of(&self.cx.stats).since(self.from.0),
             usage: Usage::of_this_thread().since(&self.from.1),
-            ops: self.recorder.take(),
+            ops: self.total.take(),
             paths: self.outbox.take(),
         };
         let kernel = &self.setup.kernel;
@@ -219,22 +229,21 @@ impl<'a> TaskThread<'a> {
         let control = &self.setup.control;
         let kernel = &self.setup.kernel;
         let mut steps = 0;
-        let mut measures = false;
         let mut counted = 0;
         let mut task = Arc::as_ptr(&self.cx.task);
         loop {
             let word = control.word();
             match word.phase() {
                 Phase::Stop => return,
-                Phase::Measure if !measures => {
-                    measures = true;
+                Phase::Measure if !self.measures => {
+                    self.measures = true;
                     self.begin_measuring();
                 }
                 Phase::Wait | Phase::WarmUp | Phase::Measure => {}
             }
             if word.snapshot() != self.answered {
                 self.answered = word.snapshot();
-                self.publish(measures);
+                self.publish();
             }
             let recorder = &mut self.recorder;
             let step = body.step(&mut Env { kernel, cx: &mut self.cx, recorder });
@@ -245,8 +254,8 @@ impl<'a> TaskThread<'a> {
                 task = Arc::as_ptr(&self.cx.task);
                 *lock(&self.slot.task) = Arc::clone(&self.cx.task);
             }
-            if measures && control.ops_left.is_some() {
-                let done = self.recorder.ops().count(0);
+            if self.measures && control.ops_left.is_some() {
+                let done = self.total.count(0) + self.recorder.ops().count(0);
                 if control.spend(done - counted) {
                     control.nudge();
                 }
@@ -266,10 +275,29 @@ impl<'a> TaskThread<'a> {
     }
 
     /// Answers the coordinator; it gets a copy, so that nothing is shared.
-    fn publish(&self, measures: bool) {
-        let ops = self.recorder.ops();
-        let snapshot = Snapshot { primary: ops.get(0).cloned().filter(|_| measures) };
-        *lock(&self.slot.snapshot) = snapshot;
+    fn publish(&mut self) {
+        if !self.measures {
+            return;
+        }
+        if self.setup.control.wants_intervals {
+            self.end_interval();
+            lock(&self.slot.snapshot).primary = self.total.get(0).cloned();
+        } else {
+            lock(&self.slot.snapshot).primary = self.recorder.ops().get(0).cloned();
+        }
+    }
+
+    /// What was recorded since the last call joins the total and, if wanted, the interval log.
+    fn end_interval(&mut self) {
+        let part = self.recorder.take();
+        self.total.merge(&part);
+        if self.setup.control.wants_intervals {
+            let interval = &mut lock(&self.slot.snapshot).interval;
+            match interval {
+                Some(old) => old.merge(&part),
+                None => *interval = Some(part),
+            }
+        }
     }
 }
 
@@ -288,6 +316,9 @@ pub struct Service {
     stop: Arc<AtomicBool>,
     cpu_threads: Vec<JoinHandle<()>>,
     node_threads: Vec<JoinHandle<()>>,
+    timer: Option<JoinHandle<()>>,
+    /// CPUs whose thread is to run the interrupts that are due, since no task does.
+    idle_irqs: Arc<[AtomicBool]>,
 }
 
 impl Service {
@@ -295,17 +326,20 @@ impl Service {
     ///
     /// # Errors
     /// If the host refuses a thread; those already started end.
-    pub fn start(kernel: &Arc<Kernel>) -> Result<Self, Stop> {
+    pub fn start(kernel: &Arc<Kernel>, irq_rate: Option<u64>) -> Result<Self, Stop> {
         let mut service = Self {
             kernel: Arc::clone(kernel),
             stop: Arc::default(),
             cpu_threads: Vec::new(),
             node_threads: Vec::new(),
+            timer: None,
+            idle_irqs: (0..kernel.cpus.len()).map(|_| AtomicBool::new(false)).collect(),
         };
         let wanted = kernel.cpus.len();
         for cpu in 0..wanted {
             let (kernel, stop) = (Arc::clone(kernel), Arc::clone(&service.stop));
-            let body = move || run_cpu(&kernel, CpuId(cpu as u16), &stop);
+            let irqs = Arc::clone(&service.idle_irqs);
+            let body = move || run_cpu(&kernel, CpuId(cpu as u16), &stop, &irqs[cpu]);
             let builder = Builder::new().name(format!("cpu{cpu}")).stack_size(SERVICE_STACK);
             match builder.spawn(body) {
                 Ok(handle) => service.cpu_threads.push(handle),
@@ -313,7 +347,37 @@ impl Service {
             }
         }
         service.start_node_threads()?;
+        service.start_reaper()?;
+        if let Some(hz) = irq_rate.filter(|hz| *hz > 0) {
+            service.start_timer(hz)?;
+        }
         Ok(service)
+    }
+
+    /// The oom_reaper; it may run on any CPU.
+    fn start_reaper(&mut self) -> Result<(), Stop> {
+        let kernel = Arc::clone(&self.kernel);
+        let body = move || {
+            let cx = kernel.kernel_thread("oom_reaper", CpuId(0));
+            kernel.oom_reaper_main(&cx);
+        };
+        match Builder::new().name("oom_reaper".to_owned()).spawn(body) {
+            Ok(handle) => self.node_threads.push(handle),
+            Err(e) => return Err(refused(&e, 0, 1)),
+        }
+        Ok(())
+    }
+
+    /// Raises interrupts on every CPU at a rate.
+    fn start_timer(&mut self, hz: u64) -> Result<(), Stop> {
+        let (kernel, stop) = (Arc::clone(&self.kernel), Arc::clone(&self.stop));
+        let idle = Arc::clone(&self.idle_irqs);
+        let body = move || run_timer(&kernel, hz, &stop, &idle);
+        match Builder::new().name("timer".to_owned()).spawn(body) {
+            Ok(handle) => self.timer = Some(handle),
+            Err(e) => return Err(refused(&e, 0, 1)),
+        }
+        Ok(())
     }
 
     /// kswapd of each node with memory, on the host CPUs of its node.
@@ -339,6 +403,7 @@ impl Service {
     fn end(&mut self) {
         // Node threads first: they may wait for work that CPU threads do.
         self.kernel.stop_kswapds();
+        self.kernel.stop_oom_reaper();
         join_all(&mut self.node_threads);
         self.stop.store(true, Ordering::Relaxed);
         for cpu in &self.kernel.cpus {
@@ -346,6 +411,7 @@ impl Service {
             cpu.work.ring();
         }
         join_all(&mut self.cpu_threads);
+        self.timer.take().into_iter().for_each(|timer| drop(timer.join()));
     }
 }
 
@@ -367,15 +433,42 @@ impl Drop for Service {
     }
 }
 
-fn run_cpu(kernel: &Arc<Kernel>, cpu: CpuId, stop: &AtomicBool) {
+fn run_cpu(kernel: &Arc<Kernel>, cpu: CpuId, stop: &AtomicBool, idle_irqs: &AtomicBool) {
     pin_to(&kernel.machine, cpu);
     let cx = kernel.kernel_thread(&format!("kworker/{}", cpu.0), cpu);
     let work = &kernel.cpus[cpu.index()].work;
     kernel.cpus[cpu.index()].has_thread.store(true, Ordering::Relaxed);
     while !stop.load(Ordering::Relaxed) {
-        work.wait(|| stop.load(Ordering::Relaxed));
+        work.wait(|| stop.load(Ordering::Relaxed) || idle_irqs.load(Ordering::Relaxed));
         kernel.run_cpu_work(&cx);
+        if idle_irqs.swap(false, Ordering::Relaxed) {
+            kernel.irq_point(&cx);
+        }
     }
     // Work that was queued while the flag was still up.
     kernel.run_cpu_work(&cx);
+}
+
+/// Interrupts of all CPUs. One that no task has taken by the tenth look after it is for the CPU's
+/// own thread: the CPU is idle.
+fn run_timer(kernel: &Kernel, hz: u64, stop: &AtomicBool, idle_irqs: &[AtomicBool]) {
+    const LOOKS: u32 = 10;
+    let tick = Duration::from_secs_f64(1.0 / hz.min(20_000) as f64);
+    let begun = Instant::now();
+    let mut raised = 0;
+    let mut waited = vec![0; kernel.cpus.len()];
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(tick.min(Duration::from_millis(50)));
+        let due = (begun.elapsed().as_secs_f64() * hz as f64) as u64;
+        for (cpu, waited) in kernel.cpus.iter().zip(&mut waited) {
+            *waited = if cpu.pending_irqs.load(Ordering::Relaxed) > 0 { *waited + 1 } else { 0 };
+            if *waited >= LOOKS {
+                idle_irqs[cpu.id.index()].store(true, Ordering::Relaxed);
+                cpu.work.ring();
+            }
+            // A host that was away for long owes no flood.
+            (raised..due.min(raised + 64)).for_each(|_| kernel.raise_irq(cpu.id));
+        }
+        raised = due;
+    }
 }
