@@ -213,6 +213,10 @@ impl<'a> TaskThread<'a> {
         self.cx.observer = None;
         if self.measures {
             self.end_interval();
+        } else {
+            // It never came to measuring: nothing is left of the warm-up.
+            self.begin_measuring();
+            self.cx.observer = None;
         }
         let left = TaskLeft {
             stats: Stats::of(&self.cx.stats).since(self.from.0),
