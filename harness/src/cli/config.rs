@@ -40,14 +40,9 @@ pub fn command_lines(
     })?;
     let runs = match table.remove("run") {
         None => vec![Table::new()],
-        Some(Value::Array(runs)) => runs
-            .into_iter()
-            .map(|run| match run {
-                Value::Table(run) => Ok(run),
-                other => Err(Stop::usage(format!("{place}: run = {other}: want [[run]] tables"))),
-            })
-            .collect::<Result<_, _>>()?,
-        Some(other) => return Err(Stop::usage(format!("{place}: run = {other}: want [[run]]"))),
+        Some(runs) => {
+            tables(runs).ok_or_else(|| Stop::usage(format!("{place}: run: want [[run]] tables")))?
+        }
     };
     runs.into_iter()
         .map(|run| {
@@ -56,6 +51,19 @@ pub fn command_lines(
             words(&all, typed, command).map_err(|e| Stop::usage(format!("{place}: {e}")))
         })
         .collect()
+}
+
+fn tables(runs: Value) -> Option<Vec<Table>> {
+    let one = |run: Value| Table::try_from(run).ok();
+    match runs {
+        Value::Array(runs) => runs.into_iter().map(one).collect(),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => None,
+    }
 }
 
 fn words(

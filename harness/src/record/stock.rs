@@ -1,6 +1,7 @@
 //! What the model's own counters say at the end of a round.
 
 use allocator::clock::Ktime;
+use allocator::cpu::VmEvents;
 use allocator::kernel::Kernel;
 use allocator::oracle::conservation::Census;
 use allocator::oracle::finding::TimelineEvent;
@@ -142,9 +143,12 @@ pub fn merge_reserves(a: &Reserves, b: &Reserves) -> Reserves {
     with_totals(by_class)
 }
 
+/// Picks a counter.
+type Counter<'a> = dyn Fn(&VmEvents) -> &AtomicU64 + 'a;
+
 /// Counters by their /proc/vmstat names, summed over CPUs.
 fn vmstat(kernel: &Kernel) -> IndexMap<String, i64> {
-    let sum = |of: &dyn Fn(&allocator::cpu::VmEvents) -> &AtomicU64| {
+    let sum = |of: &Counter<'_>| {
         kernel.cpus.iter().map(|c| of(&c.vm).load(Ordering::Relaxed)).sum::<u64>() as i64
     };
     let zones = ["dma", "dma32", "normal", "movable"];
@@ -154,7 +158,7 @@ fn vmstat(kernel: &Kernel) -> IndexMap<String, i64> {
     for (i, name) in zones.iter().enumerate() {
         all.insert(format!("allocstall_{name}"), sum(&|vm| &vm.allocstall[i]));
     }
-    let events: [(&str, &dyn Fn(&allocator::cpu::VmEvents) -> &AtomicU64); 17] = [
+    let events: [(&str, &Counter<'_>); 17] = [
         ("pgfault", &|vm| &vm.pgfault),
         ("pgscan_direct", &|vm| &vm.pgscan_direct),
         ("pgsteal_direct", &|vm| &vm.pgsteal_direct),

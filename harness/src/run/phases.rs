@@ -241,7 +241,7 @@ pub fn round(
     };
     let handles = threads::start_tasks(&setup, tasks)?;
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);
-    let end = running.to_the_end();
+    let end = running.both_phases();
     let times = running.times();
     let mut intervals = running.intervals;
     let (left, is_wedged) = join(&kernel, &control, plan.patience, handles, end);
@@ -363,7 +363,7 @@ impl<'a, 'b> Running<'a, 'b> {
     }
 
     /// Both phases; afterwards the tasks have been told to stop.
-    fn to_the_end(&mut self) -> End {
+    fn both_phases(&mut self) -> End {
         let warmup = (!self.plan.warmup.is_zero()).then_some(self.plan.warmup);
         let mut end = End::Planned;
         if let Some(warmup) = warmup {
