@@ -46,7 +46,7 @@ fn available_bytes() -> Option<u64> {
 }
 
 /// Binds slices of metadata (frames, pageblocks), each to the host node that runs the CPUs of its
-/// model node. To be called before their pages are touched: what is there already stays where it is.
+/// model node. Pages that were touched before are moved where the kernel can.
 ///
 /// On a host with one node there is nothing to do. A kernel that refuses costs speed only, so it
 /// becomes a note.
@@ -82,8 +82,10 @@ fn bind<T>(slice: &[T], nodes: &IdList) -> Result<(), String> {
         set.set(node as usize);
     }
     let topology = host::topology().map_err(|e| e.to_string())?;
-    topology
-        .bind_memory_area(slice, &set, MemoryBindingPolicy::Bind, MemoryBindingFlags::empty())
+    let bind = |flags| topology.bind_memory_area(slice, &set, MemoryBindingPolicy::Bind, flags);
+    // A kernel that can't migrate pages refuses the flag: then only new pages go there.
+    bind(MemoryBindingFlags::MIGRATE)
+        .or_else(|_| bind(MemoryBindingFlags::empty()))
         .map_err(|e| e.to_string())
 }
 
