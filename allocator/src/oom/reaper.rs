@@ -456,8 +456,10 @@ impl Kernel {
             Mrelease::HoldsCount => false,
         };
         let mm = self.find_mm(victim).ok_or(MreleaseError::Gone)?;
-        if !victim.is_killed() {
-            return Err(MreleaseError::NotDying);
+        if !self.task_will_free_mem(victim, &mm) {
+            // Hidden already: there is nothing left to do (5.17+).
+            let done = !holds_users && mm.has(mmf::OOM_SKIP);
+            return if done { Ok(0) } else { Err(MreleaseError::NotDying) };
         }
         if holds_users && !mm.mmget_not_zero() {
             return Err(MreleaseError::Gone);
