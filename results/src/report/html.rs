@@ -498,7 +498,7 @@ fn time_ticks(last: f64) -> Vec<(f64, String)> {
         .map(|i| f64::from(i) * step)
         .take_while(|t| *t <= last)
         .take(20)
-        .map(|t| (t, ns(t * 1e9)))
+        .map(|t| (t, format!("{}s", (t * 10.0).round() / 10.0)))
         .collect()
 }
 

@@ -186,7 +186,7 @@ pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
 fn open(title: &str, height: f64) -> String {
     let title = escape(title);
     format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>"
+        "<p class=\"caption\">{title}</p><svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>"
     )
 }
 

@@ -284,7 +284,7 @@ fn browser_shows_every_figure_of_the_record_in_light_in_dark_and_on_paper() {
         let picture = pictures.join(format!("report-{name}.png"));
         let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
         chromium(
-            &["--window-size=1150,3000", &scheme, &format!("--screenshot={}", picture.display())],
+            &["--window-size=1150,4600", &scheme, &format!("--screenshot={}", picture.display())],
             &page,
         );
         seen.push(std::fs::read(picture).unwrap());
