@@ -35,7 +35,7 @@ pub fn split(
         return Err(MachineInputError::flag(
             FLAG,
             format!(
-                "{wanted} is fewer than the {with_memory} nodes with memory that {} has",
+                "{wanted} is fewer than {} has with memory already ({with_memory})",
                 machine.name
             ),
         ));
@@ -228,7 +228,7 @@ mod tests {
         let mut m = host(&[gib(1), gib(1)], 1);
         let fails =
             |m: &mut Machine, n| split(m, n, &mut Notes::default()).unwrap_err().to_string();
-        assert!(fails(&mut m, 1).contains("fewer than the 2 nodes"));
+        assert!(fails(&mut m, 1).contains("already (2)"));
         assert!(fails(&mut m, 2000).contains("at most 255"));
     }
 }

@@ -282,7 +282,12 @@ impl Document {
                 .get(i)
                 .ok_or_else(|| format!("node {}: has no row in 'distances'", entry.id))?,
             (None, None) if self.nodes.len() == 1 => return Ok(vec![10]),
-            (None, None) => return Err(format!("node {}: has no 'distances'", entry.id)),
+            (None, None) => {
+                return Err(format!(
+                    "node {}: has no 'distances': give a row for each node, as in [[10, 20], [20, 10]]",
+                    entry.id
+                ));
+            }
         };
         let to = |j: usize| self.nodes.get(j).map_or(u32::MAX, |n| n.id);
         row.iter().enumerate().map(|(j, &d)| check_distance(entry.id, to(j), d)).collect()
