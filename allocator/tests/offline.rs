@@ -1,14 +1,16 @@
 //! Memory offline: what a block's way off and on changes, and pages freed while it goes.
 
+use allocator::frame::FrameKind;
 use allocator::gfp::Gfp;
+use allocator::hotplug::hwpoison::SoftOfflineError;
 use allocator::hotplug::{BlockId, HotplugError};
-use allocator::ids::{CpuId, NodeId, ZoneIdx};
+use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, presets};
-use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
+use allocator::sync::{self, Arc};
 use allocator::task::Cx;
 
 const BLOCK: u32 = 4096;
@@ -116,4 +118,101 @@ fn a_signal_ends_an_offline_that_can_not_end() {
         kernel.free_pages(&cx, pfn, 0);
         assert_eq!(kernel.census().violations, Vec::<String>::new());
     }
+}
+
+#[test]
+fn page_cache_moves_to_another_node() {
+    for policy in presets() {
+        let (kernel, cx) = boot(policy);
+        let mut pages = Vec::new();
+        while pages.len() < 300 {
+            let gfp = Gfp::HIGHUSER_MOVABLE | Gfp::THISNODE;
+            pages.push(kernel.page_cache_add(&cx, gfp, NodeId(1), Nodemask::None).unwrap());
+        }
+        kernel.lru_add_drain_all(&cx);
+        let movable = kernel.zone_of(NodeId(1), ZoneIdx::Movable);
+        let in_movable =
+            |pfn: &&Pfn| kernel.page_zone(**pfn).is_some_and(|zone| zone.id == movable.id);
+        let moving = pages.iter().filter(in_movable).count() as u64;
+        assert!(moving > 0, "{policy}: Movable comes first");
+        for block in movable_blocks(&kernel) {
+            kernel.offline_pages(&cx, block).unwrap();
+        }
+        let files = [NodeId(0), NodeId(1)].map(|node| kernel.nr_file_pages(node));
+        assert_eq!(files, [moving, 300 - moving], "{policy}: the nearest other node took them");
+        kernel.lru_add_drain_all(&cx);
+        assert_eq!(kernel.drop_caches(&cx), 300);
+        let census = kernel.census();
+        assert_eq!((census.violations, census.allocated), (Vec::new(), 0), "{policy}");
+    }
+}
+
+/// Node 1 of a machine where it has Movable memory only.
+#[test]
+fn kswapd_stops_with_the_last_memory_of_its_node() {
+    let mut machine = machine();
+    machine.nodes[1].zones.remove(0);
+    let config = KernelConfig { hotplug: true, ..KernelConfig::default() };
+    let kernel = Kernel::boot(machine, Policy::mainline(), config).unwrap();
+    let cx = kernel.kernel_thread("offline", CpuId(0));
+    let kswapd = {
+        let kernel = Arc::clone(&kernel);
+        sync::spawn("kswapd1", move || {
+            let cx = kernel.kernel_thread("kswapd1", CpuId(1));
+            kernel.kswapd_main(&cx, NodeId(1));
+        })
+    };
+    let state = &kernel.reclaim.nodes[1].kswapd;
+    while !state.is_running() {
+        sync::yield_now();
+    }
+    let blocks = movable_blocks(&kernel);
+    kernel.offline_pages(&cx, blocks[0]).unwrap();
+    assert!(state.is_running(), "a block is left");
+    kernel.offline_pages(&cx, blocks[1]).unwrap();
+    assert!(!state.is_running() && !kernel.n_memory.load().test(NodeId(1)));
+    kernel.online_pages(&cx, blocks[0]).unwrap();
+    assert!(state.is_running());
+    kernel.stop_kswapds();
+    kswapd.join().unwrap();
+}
+
+#[test]
+fn a_free_page_on_a_pcplist_can_be_poisoned() {
+    for policy in presets() {
+        let (kernel, cx) = boot(policy);
+        let gfp = Gfp::HIGHUSER_MOVABLE;
+        let pfn = kernel.alloc_pages(&cx, gfp, 0, NodeId(1), Nodemask::None).unwrap();
+        kernel.free_pages(&cx, pfn, 0);
+        let zone = kernel.page_zone(pfn).unwrap();
+        let free = zone.free_pages_exact() + u64::from(zone.pcp[0].count());
+        kernel.soft_offline_page(&cx, pfn).unwrap();
+        assert_eq!(kernel.frames.get(pfn).state().kind(), FrameKind::Taken, "{policy}");
+        let left = zone.free_pages_exact() + u64::from(zone.pcp[0].count());
+        assert_eq!(left, free - 1, "{policy}: the rest of its block stays free");
+        assert_eq!(kernel.soft_offline_page(&cx, pfn), Ok(()), "once is enough");
+        let census = kernel.census();
+        assert_eq!((census.violations, census.taken), (Vec::new(), 1), "{policy}");
+    }
+}
+
+#[test]
+fn a_page_in_use_is_moved_before_it_is_poisoned() {
+    let (kernel, cx) = boot(Policy::mainline());
+    let gfp = Gfp::HIGHUSER_MOVABLE | Gfp::THISNODE;
+    let pfn = kernel.page_cache_add(&cx, gfp, NodeId(1), Nodemask::None).unwrap();
+    kernel.lru_add_drain_all(&cx);
+    kernel.soft_offline_page(&cx, pfn).unwrap();
+    assert_eq!(kernel.frames.get(pfn).state().kind(), FrameKind::Taken);
+    kernel.lru_add_drain_all(&cx);
+    assert_eq!(kernel.drop_caches(&cx), 1, "its contents live on elsewhere");
+    let slab = kernel.alloc_pages(&cx, Gfp::KERNEL, 0, NodeId(1), Nodemask::None).unwrap();
+    let busy = kernel.soft_offline_page(&cx, slab);
+    assert_eq!(busy, Err(SoftOfflineError::Busy(slab.0)));
+    kernel.free_pages(&cx, slab, 0);
+    // Its block goes offline without it, and stays there.
+    let block = BlockId(pfn.0 / BLOCK);
+    kernel.offline_pages(&cx, block).unwrap();
+    assert_eq!(kernel.online_pages(&cx, block), Err(HotplugError::Poisoned(pfn.0)));
+    assert_eq!(kernel.census().violations, Vec::<String>::new());
 }

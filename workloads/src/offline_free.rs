@@ -252,7 +252,9 @@ impl Totals {
             Err(HotplugError::Signal) => self.signals += 1,
             Err(HotplugError::Busy(_) | HotplugError::Unmovable(_)) => self.busy += 1,
             // Another thread was faster.
-            Err(HotplugError::Holes(_) | HotplugError::SameState(_)) => return,
+            Err(
+                HotplugError::Holes(_) | HotplugError::SameState(_) | HotplugError::Poisoned(_),
+            ) => return,
         }
         self.tries += 1;
         self.drains += u64::from(stats.drains);

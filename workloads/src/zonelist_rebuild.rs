@@ -392,7 +392,8 @@ impl Rebuilder {
                     | HotplugError::Busy(_)
                     | HotplugError::Unmovable(_)
                     | HotplugError::Holes(_)
-                    | HotplugError::SameState(_),
+                    | HotplugError::SameState(_)
+                    | HotplugError::Poisoned(_),
                 ) => {
                     self.shared.totals.lock().interrupted_offlines += 1;
                     break;

@@ -12,6 +12,7 @@
 //! **Differs.** Blocks are what the machine says (128 MiB unless it says otherwise); a block must lie
 //! in one zone and be wholly managed. There is no memmap on memory, no vmemmap to free.
 
+pub mod hwpoison;
 pub mod isolate;
 pub mod migrate;
 pub mod movable_ops;
@@ -52,6 +53,9 @@ pub enum HotplugError {
     /// The final check failed and the release does not try again: -EBUSY.
     #[error("EBUSY: page {0:#x} was not isolated")]
     Busy(u32),
+    /// A page of the block is poisoned: it does not come back, -EHWPOISON.
+    #[error("EHWPOISON: page {0:#x} of the block is poisoned")]
+    Poisoned(u32),
     /// A signal was pending: -EINTR, everything undone.
     #[error("EINTR: signal backoff")]
     Signal,
@@ -63,6 +67,7 @@ impl HotplugError {
         match self {
             Self::Holes(_) | Self::SameState(_) => "EINVAL",
             Self::Unmovable(_) | Self::Busy(_) => "EBUSY",
+            Self::Poisoned(_) => "EHWPOISON",
             Self::Signal => "EINTR",
         }
     }

@@ -321,6 +321,7 @@ impl Kernel {
         }
         if node_empty {
             self.n_memory.clear(node);
+            self.kswapd_stop(node);
             let _followed = self.cpuset_track_online_nodes(cx);
         }
         if self.policy.release.offline_shrinks_span() {

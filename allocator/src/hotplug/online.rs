@@ -4,6 +4,7 @@
 //! releases), present grows, zonelists are rebuilt if the zone was empty, then the pageblocks become
 //! allocatable, then watermarks and pcp sizes.
 
+use crate::frame::FrameKind;
 use crate::gfp::MigrateType;
 use crate::hotplug::{BlockId, HotplugError};
 use crate::ids::PAGEBLOCK_NR_PAGES;
@@ -17,13 +18,18 @@ impl Kernel {
     /// Brings an offline block back into the zone that it was in.
     ///
     /// # Errors
-    /// -EINVAL if it is online.
+    /// -EINVAL if it is online, -EHWPOISON if a page of it is poisoned (6.2+).
     pub fn online_pages(&self, cx: &Cx, block: BlockId) -> Result<(), HotplugError> {
         let _hotplug = self.mem_hotplug_lock.lock();
         let found = self.hotplug.offline.lock().iter().find(|o| o.block == block).copied();
         let Some(offline) = found else { return Err(HotplugError::SameState(block.0)) };
         let zone = &self.zones[offline.zone.index()];
         let (first, pages) = self.block_range(block);
+        let poisoned = (first.0..first.0 + pages)
+            .find(|&pfn| self.frames.at(pfn).state().kind() == FrameKind::Taken);
+        if let Some(pfn) = poisoned {
+            return Err(HotplugError::Poisoned(pfn));
+        }
         let was_empty = !zone.is_populated();
         self.grow_zone_span(zone, u64::from(first.0), u64::from(pages));
         let blocks = pages / PAGEBLOCK_NR_PAGES;
@@ -49,6 +55,7 @@ impl Kernel {
         let node_was_empty = !self.n_memory.test(zone.node());
         if node_was_empty {
             self.n_memory.set(zone.node());
+            self.kswapd_run(zone.node());
         }
         if was_empty {
             self.build_all_zonelists(cx);

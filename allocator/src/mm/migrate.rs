@@ -123,6 +123,9 @@ impl Kernel {
         if slot & MAPPING_SLOT != 0 {
             return self.replace_in_mapping(old, new);
         }
+        if slot == 0 && !from.state().has(flag::ANON) {
+            return self.replace_in_page_cache(old, new);
+        }
         let Some((table, idx)) = self.mm.rmap.find(slot) else { return false };
         let mut entries = table.ptl.lock();
         if entries[idx] != Pte::Anon(old) || from.state().refs() != OWNER_AND_ISOLATION {

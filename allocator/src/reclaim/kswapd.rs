@@ -37,6 +37,8 @@ pub struct KswapdState {
     /// kswapd_failures.
     pub failures: AtomicU32,
     running: AtomicBool,
+    /// Its node has no memory: it is stopped until some comes back.
+    is_stopped: AtomicBool,
     /// Does it sleep on kswapd_wait? The lock orders that against wake-ups.
     sleeping: Mutex<bool>,
     is_sleeping: AtomicBool,
@@ -50,6 +52,7 @@ impl Default for KswapdState {
             highest: AtomicU32::new(NO_INDEX),
             failures: AtomicU32::new(0),
             running: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
             sleeping: Mutex::new(false),
             is_sleeping: AtomicBool::new(false),
             wait: Condvar::new(),
@@ -60,7 +63,7 @@ impl Default for KswapdState {
 impl KswapdState {
     /// Has it a thread?
     pub fn is_running(&self) -> bool {
-        self.running.load(Ordering::Relaxed)
+        self.running.load(Ordering::Relaxed) && !self.is_stopped.load(Ordering::Relaxed)
     }
 
     /// Has it given up?
@@ -194,6 +197,21 @@ impl Kernel {
         }
         kswapd.running.store(false, Ordering::Relaxed);
         self.reclaim.nodes[node.index()].pfmemalloc_wait.wake_all();
+    }
+
+    /// Stops the kswapd of a node whose last memory went offline: nobody wakes it any more, and who
+    /// is throttled for its sake is let go. (The thread is kept, asleep, for [`Kernel::kswapd_run`].)
+    pub fn kswapd_stop(&self, node: NodeId) {
+        let pgdat = &self.reclaim.nodes[node.index()];
+        pgdat.kswapd.is_stopped.store(true, Ordering::Relaxed);
+        pgdat.pfmemalloc_wait.wake_all();
+    }
+
+    /// Memory has come back to a node.
+    pub fn kswapd_run(&self, node: NodeId) {
+        let kswapd = &self.reclaim.nodes[node.index()].kswapd;
+        kswapd.failures.store(0, Ordering::Relaxed);
+        kswapd.is_stopped.store(false, Ordering::Relaxed);
     }
 
     fn is_kswapd_over(&self) -> bool {

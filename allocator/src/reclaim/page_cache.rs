@@ -14,6 +14,9 @@ use crate::reclaim::lru::Lru;
 use crate::sync::atomic::Ordering;
 use crate::task::Cx;
 
+/// References of a page that only the cache and one isolation hold.
+const CACHE_AND_ISOLATION: u32 = 2;
+
 impl Kernel {
     /// Reads a page into the cache: allocates it by `gfp` from `nid`'s zonelist within `nodemask`.
     /// None: the allocation failed.
@@ -34,7 +37,6 @@ impl Kernel {
     /// Drops an isolated page from the cache if nobody else holds it: both references, the cache's
     /// and the isolation's. False: it is still isolated.
     pub(crate) fn page_cache_remove(&self, cx: &Cx, pfn: Pfn) -> bool {
-        const CACHE_AND_ISOLATION: u32 = 2;
         let frame = self.frames.get(pfn);
         if frame.state().refs() != CACHE_AND_ISOLATION || !self.remove_from_mapping(pfn) {
             return false;
@@ -45,6 +47,18 @@ impl Kernel {
         // A scanner may hold the page for a moment; then it frees it.
         self.put_page(cx, pfn);
         self.put_page(cx, pfn);
+        true
+    }
+
+    /// Puts `new` where the isolated page `old` is; the cache's reference to `old` is the caller's to
+    /// drop. False: somebody else holds it.
+    pub(crate) fn replace_in_page_cache(&self, old: Pfn, new: Pfn) -> bool {
+        if self.frames.get(old).state().refs() != CACHE_AND_ISOLATION {
+            return false;
+        }
+        let count = |pfn| &self.reclaim.nodes[self.lru_zone(pfn).node().index()].nr_file_pages;
+        count(new).fetch_add(1, Ordering::Relaxed);
+        count(old).fetch_sub(1, Ordering::Relaxed);
         true
     }
 

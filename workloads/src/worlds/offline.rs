@@ -77,7 +77,11 @@ fn movable_page(kernel: &Kernel, cx: &Cx) -> Pfn {
 fn offline(kernel: &Kernel, cx: &Cx, block: BlockId) {
     match kernel.offline_pages(cx, block) {
         Ok(_) | Err(HotplugError::Signal | HotplugError::Busy(_) | HotplugError::Unmovable(_)) => {}
-        Err(error @ (HotplugError::Holes(_) | HotplugError::SameState(_))) => {
+        Err(
+            error @ (HotplugError::Holes(_)
+            | HotplugError::SameState(_)
+            | HotplugError::Poisoned(_)),
+        ) => {
             panic!("offline of a whole online block: {error}")
         }
     }
