@@ -10,6 +10,7 @@
 //! **Who records.** A body times what it does through [`Env`]; the harness brings the
 //! [`Recorder`], the explorer none.
 
+pub mod cpuset01;
 pub mod offline_free;
 pub mod options;
 pub mod page_alloc;
@@ -203,7 +204,12 @@ impl Env<'_> {
 
 /// All workloads, in the order of `stress list`.
 pub fn all() -> &'static [&'static dyn Workload] {
-    &[&offline_free::OfflineFree, &zonelist_rebuild::ZonelistRebuild, &page_alloc::PageAlloc]
+    &[
+        &cpuset01::Cpuset01,
+        &offline_free::OfflineFree,
+        &zonelist_rebuild::ZonelistRebuild,
+        &page_alloc::PageAlloc,
+    ]
 }
 
 /// The workload with this name.

@@ -2,24 +2,43 @@
 
 use allocator::cpuset::Cpuset;
 use allocator::gfp::Gfp;
-use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::Kernel;
+use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
+use allocator::kernel::{Kernel, KernelConfig};
 use allocator::mempolicy::{Mode, PolicySpec};
+use allocator::mm::mbind::MbindFlags;
+use allocator::mm::{Mm, VmFlags};
 use allocator::nodemask::NodeMask;
+use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::task::Cx;
 
-use super::{Outcome, World, boot, join, small_config, small_machine, start, writer};
+use super::{Outcome, World, boot, bystander, join, small_config, small_machine, start, writer};
 
 /// The worlds of this axis.
-pub const WORLDS: &[World] = &[World {
-    family: Family::J1aTask,
-    about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
-    shows: &["premature_oom", "premature_failure", "panic"],
-    switches: 2,
-    run: task_policy,
-}];
+pub const WORLDS: &[World] = &[
+    World {
+        family: Family::J1aVma,
+        about: "a fault on a VMA bound to {0}; the cpuset moves from {0} to {1}",
+        shows: &["premature_oom", "premature_failure"],
+        switches: 2,
+        run: vma_policy,
+    },
+    World {
+        family: Family::J1aTask,
+        about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
+        shows: &["premature_oom", "premature_failure"],
+        switches: 2,
+        run: task_policy,
+    },
+    World {
+        family: Family::J1b,
+        about: "all memory used, swap on; the cpuset moves to the node before the kept zoneref",
+        shows: &["lockup"],
+        switches: 2,
+        run: stale_zoneref,
+    },
+];
 
 fn one(node: u16) -> NodeMask {
     NodeMask::of([NodeId(node)])
@@ -32,8 +51,79 @@ fn cpuset_with(kernel: &Arc<Kernel>, cx: &Cx, mems: &NodeMask) -> Arc<Cpuset> {
     cs
 }
 
+/// A process with one thread on CPU 0 and an address space, in the cpuset.
+fn process_in(kernel: &Arc<Kernel>, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<Mm>) {
+    let process = kernel.new_process("A", 0);
+    let task = kernel.new_task(&process, CpuId(0), 0);
+    let mm = kernel.mm_alloc();
+    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+    kernel
+        .cpuset_attach(writer, cs, &[Arc::clone(&task)])
+        .expect("a cpuset with mems takes tasks");
+    (Cx::new(task, 1), mm)
+}
+
+fn vma_policy(policy: Policy) -> Outcome {
+    let kernel = boot(small_machine(2, 2048), policy, small_config());
+    let u = writer(&kernel);
+    let cs = cpuset_with(&kernel, &u, &one(0));
+    let (a, mm) = process_in(&kernel, &u, &cs);
+    let start_vpn = kernel.mmap(&a, &mm, 1, VmFlags::empty(), None).expect("an empty mm");
+    let bind = PolicySpec::new(Mode::Bind, one(0));
+    kernel
+        .mbind(&a, &mm, start_vpn.addr(), PAGE_SIZE, &bind, MbindFlags::empty())
+        .expect("an allowed node");
+    let tasks = vec![
+        start(&kernel, "A", a, move |kernel, cx| {
+            // What the fault came to is the oracle's to judge: a kill ends it.
+            let _fault = kernel.access(cx, &mm, start_vpn, true);
+            drop(mm);
+            kernel.do_exit(cx);
+        }),
+        start(&kernel, "U", u, move |kernel, cx| {
+            kernel.cpuset_write_mems(cx, &cs, &one(1)).expect("a node with memory");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+/// Takes all of a node as page cache, which reclaim can give back for a while.
+fn fill_with_cache(kernel: &Kernel, cx: &Cx, node: NodeId) {
+    let gfp = (Gfp::HIGHUSER_MOVABLE | Gfp::THISNODE) - Gfp::RECLAIM;
+    while kernel.page_cache_add(cx, gfp, node, Nodemask::None).is_some() {}
+    kernel.lru_add_drain(cx);
+}
+
+fn stale_zoneref(policy: Policy) -> Outcome {
+    let config = KernelConfig { lockup_passes: 6, swap_pages: 64, ..small_config() };
+    let kernel = boot(small_machine(2, 1024), policy, config);
+    let u = writer(&kernel);
+    let cs = cpuset_with(&kernel, &u, &one(1));
+    fill_with_cache(&kernel, &u, NodeId(0));
+    fill_with_cache(&kernel, &u, NodeId(1));
+    let (a, mm) = process_in(&kernel, &u, &cs);
+    kernel.set_mempolicy(&a, &PolicySpec::new(Mode::Bind, one(1))).expect("an allowed node");
+    let tasks = vec![
+        start(&kernel, "A", a, move |kernel, cx| {
+            let page = kernel.alloc_pages_current(cx, Gfp::HIGHUSER_MOVABLE, 0);
+            if let Some(pfn) = page {
+                kernel.free_pages(cx, pfn, 0);
+            }
+            drop(mm);
+            kernel.do_exit(cx);
+        }),
+        start(&kernel, "U", u, move |kernel, cx| {
+            kernel.cpuset_write_mems(cx, &cs, &one(0)).expect("a node with memory");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
 fn task_policy(policy: Policy) -> Outcome {
-    let kernel = boot(small_machine(2), policy, small_config());
+    let kernel = boot(small_machine(2, 2048), policy, small_config());
+    bystander(&kernel);
     let u = writer(&kernel);
     let cs = cpuset_with(&kernel, &u, &one(1));
     let process = kernel.new_process("A", 0);

@@ -18,6 +18,7 @@ pub mod zonelist;
 use allocator::ids::CpuId;
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
+use allocator::mm::{Fault, VmFlags};
 use allocator::oracle::{Finding, FindingKind};
 use allocator::policy::{Family, Policy};
 use allocator::race::Point;
@@ -79,9 +80,9 @@ pub fn find(family: Family) -> Option<&'static World> {
     all().find(|w| w.family == family)
 }
 
-/// A machine of `nodes` equal nodes with one CPU each and four pageblocks, at low frame numbers.
-fn small_machine(nodes: u16) -> Machine {
-    let mut machine = Machine::uniform(nodes, 1, 2048);
+/// A machine of `nodes` equal nodes with one CPU and `pages` pages each, at low frame numbers.
+fn small_machine(nodes: u16, pages: u64) -> Machine {
+    let mut machine = Machine::uniform(nodes, 1, pages);
     let base = machine.nodes[0].zones[0].start_pfn - 2048;
     for node in &mut machine.nodes {
         for zone in &mut node.zones {
@@ -131,4 +132,17 @@ fn join(handles: Vec<JoinHandle<()>>) {
 /// A kernel thread on CPU 0 that belongs to no cpuset.
 fn writer(kernel: &Kernel) -> Cx {
     kernel.kernel_thread("writer", CpuId(0))
+}
+
+/// A process with a page of its own that does nothing: somebody for the OOM killer to take, so that
+/// a kill is a kill and not "no killable processes".
+fn bystander(kernel: &Kernel) {
+    let process = kernel.new_process("bystander", 0);
+    let task = kernel.new_task(&process, CpuId(0), 0);
+    let mm = kernel.mm_alloc();
+    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+    let cx = Cx::new(task, 1);
+    let start = kernel.mmap(&cx, &mm, 1, VmFlags::empty(), None).expect("an empty mm has room");
+    let fault = kernel.access(&cx, &mm, start, true);
+    assert_eq!(fault, Fault::Mapped, "memory is free");
 }

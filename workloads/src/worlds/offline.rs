@@ -41,7 +41,7 @@ pub const WORLDS: &[World] = &[
 /// One node of two CPUs with a small Normal and two memory blocks of Movable: while one is isolated the
 /// other keeps the zone above its marks, so that pcplists are still reached.
 fn machine() -> Machine {
-    let mut machine = small_machine(1);
+    let mut machine = small_machine(1, 2048);
     let cpu = machine.cpus[0];
     machine.cpus.push(cpu);
     machine.block_pages = 512;
