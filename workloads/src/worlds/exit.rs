@@ -134,7 +134,7 @@ struct Storm {
 impl Storm {
     /// V has `pages` plain pages and `locked` mlocked ones.
     fn new(policy: Policy, config: KernelConfig, pages: u32, locked: u32) -> Self {
-        let kernel = boot(small_machine(1), policy, config);
+        let kernel = boot(small_machine(1, 2048), policy, config);
         let v = Proc::new(&kernel, "V", 0, pages);
         v.map(&kernel, locked, VmFlags::LOCKED);
         let w = Proc::new(&kernel, "W", 0, 1);
@@ -290,7 +290,7 @@ fn writer_inside(policy: Policy) -> Outcome {
 }
 
 fn mrelease(policy: Policy) -> Outcome {
-    let kernel = boot(small_machine(1), policy, config());
+    let kernel = boot(small_machine(1, 2048), policy, config());
     let v = Proc::new(&kernel, "V", 0, 2);
     let x = kernel.kernel_thread("X", CpuId(0));
     v.process().kill();
