@@ -276,10 +276,7 @@ fn fitted(
     if wants_movable && !has_movable(&machine) {
         spec.movable = Some(match info.movable {
             Movable::Percent(percent) => Share::Percent(f64::from(percent)),
-            Movable::OneBlock | Movable::None => {
-                let block = u64::from(machine.block_pages) * 4096;
-                Share::Bytes(block * u64::from(nodes))
-            }
+            Movable::OneBlock | Movable::None => Share::LastBlock,
         });
         notes.push(format!("{} needs ZONE_MOVABLE: made by --movable", info.name));
     }

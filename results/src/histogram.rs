@@ -320,6 +320,20 @@ impl OpHistograms {
         std::mem::replace(self, Self::new(self.names.clone(), self.config))
     }
 
+    /// An operation that is longer than the host's time slices is preempted as a rule, and what is
+    /// left without these samples says nothing. Where more than one in ten was preempted they join the
+    /// main histogram, counted as unknown.
+    pub fn keep_frequent_preemptions(&mut self) {
+        for slot in &mut self.slots {
+            let len = |h: &Option<Box<Histogram>>| h.as_ref().map_or(0, |h| h.count());
+            let (main, preempted) = (len(&slot.main), len(&slot.preempted));
+            if preempted * 10 > main + preempted {
+                merge_slot(&mut slot.main, slot.preempted.take().as_deref());
+                slot.unknown += preempted;
+            }
+        }
+    }
+
     /// Whether nothing was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -439,6 +453,23 @@ mod tests {
         assert_eq!(b.latency_ns.unwrap().count, 2);
         let taken = ops.take();
         assert!(ops.is_empty() && taken.count(1) == 7);
+    }
+
+    #[test]
+    fn rare_preemptions_stay_apart_and_frequent_ones_join() {
+        let check = |clean: u64, preempted: u64, apart: u64, unknown: u64| {
+            let names: OpNames = [OpName { name: "a", label: "A" }].into();
+            let mut ops = OpHistograms::new(names, Config::default());
+            (0..clean).for_each(|_| ops.record(0, 100));
+            (0..preempted).for_each(|_| ops.record_preempted(0, 5_000_000));
+            ops.keep_frequent_preemptions();
+            let op = &ops.to_ops(1.0, None, false)["a"];
+            assert_eq!((op.preempted, op.unknown, op.count), (apart, unknown, clean + preempted));
+        };
+        check(90, 10, 10, 0);
+        check(90, 11, 0, 11);
+        check(0, 3, 0, 3);
+        check(5, 0, 0, 0);
     }
 
     #[test]

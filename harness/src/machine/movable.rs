@@ -23,6 +23,8 @@ pub enum Share {
     Bytes(u64),
     /// Percent of each node.
     Percent(f64),
+    /// The topmost whole memory block of the last node; frames above it are left out.
+    LastBlock,
 }
 
 const FLAG: &str = "--movable";
@@ -37,6 +39,9 @@ pub fn make(
     share: Share,
     notes: &mut Notes,
 ) -> Result<(), MachineInputError> {
+    if share == Share::LastBlock {
+        return make_last_block(machine, notes);
+    }
     let total = machine.managed_pages();
     let block_pages = u64::from(machine.block_pages);
     let floors: Vec<u64> = (0..machine.nodes.len()).map(|i| floor(&machine.nodes, i)).collect();
@@ -48,6 +53,7 @@ pub fn make(
                 (u128::from(bytes / 4096) * u128::from(has) / u128::from(total)) as u64
             }
             Share::Percent(percent) => (has as f64 * percent / 100.0) as u64,
+            Share::LastBlock => 0,
         };
         done += make_in(node, wanted, block_pages, floor)?;
     }
@@ -55,6 +61,46 @@ pub fn make(
         return Err(MachineInputError::flag(FLAG, "less than 4 MiB on every node: ask for more"));
     }
     notes.add(format!("ZONE_MOVABLE holds {} MiB", done / 256));
+    Ok(())
+}
+
+/// Turns the topmost block of the last node with memory, if that is managed as a whole, Movable.
+fn make_last_block(machine: &mut Machine, notes: &mut Notes) -> Result<(), MachineInputError> {
+    let block_pages = u64::from(machine.block_pages);
+    let last = machine.nodes.iter().rposition(|n| n.zones.iter().any(|z| z.managed_pages > 0));
+    let Some(index) = last else { return Ok(()) };
+    let floor = floor(&machine.nodes, index);
+    let node = &mut machine.nodes[index];
+    let mut high = Vec::new();
+    for zone in node.zones.iter().filter(|z| z.idx != ZoneIdx::Dma) {
+        high.extend(zone.managed_ranges());
+    }
+    high.sort_unstable();
+    let end = high.last().map_or(0, |(first, pages)| first + pages);
+    let whole = |first: &u64| {
+        let above = ranges::cut_at(&high, *first).1;
+        ranges::pages(&ranges::cut_at(&above, first + block_pages).0) == block_pages
+    };
+    let blocks = (floor.div_ceil(block_pages)..end / block_pages).rev();
+    let Some(first) = blocks.map(|b| b * block_pages).find(whole) else {
+        let (id, mib) = (node.id, block_pages / 256);
+        let what =
+            format!("node {id} has no whole memory block of {mib} MiB: give it more --memory");
+        return Err(MachineInputError::flag(FLAG, what));
+    };
+    let above = ranges::cut_at(&high, first).1;
+    let (block, rest) = ranges::cut_at(&above, first + block_pages);
+    let mut zones = Vec::new();
+    for zone in node.zones.drain(..).filter(|z| z.idx != ZoneIdx::Movable) {
+        zones.extend(ranges::zone(zone.idx, ranges::cut_at(&zone.managed_ranges(), first).0));
+    }
+    zones.extend(ranges::zone(ZoneIdx::Movable, block));
+    node.zones = zones;
+    let left_out = match ranges::pages(&rest) / 256 {
+        0 => String::new(),
+        mib => format!("; the {mib} MiB above it are left out"),
+    };
+    notes.add(format!("one block of node {} is Movable{left_out}", node.id));
     Ok(())
 }
 
@@ -143,6 +189,24 @@ mod tests {
         make(&mut m, share, &mut Notes::default()).unwrap();
         m.validate().unwrap();
         assert_eq!(shape(&m)[0], expected);
+    }
+
+    #[test]
+    fn the_last_whole_block_of_the_last_node() {
+        use ZoneIdx::{Movable, Normal};
+        let mut m = Machine::uniform(2, 1, 4 * 32768 + 512);
+        make(&mut m, Share::LastBlock, &mut Notes::default()).unwrap();
+        m.validate().unwrap();
+        assert_eq!(shape(&m)[0].len(), 1, "the first node stays");
+        let [(Normal, start, below), (Movable, first, pages)] = shape(&m)[1][..] else {
+            panic!("{:?}", shape(&m)[1]);
+        };
+        assert_eq!((first % 32768, pages), (0, 32768));
+        assert_eq!(start + below, first);
+
+        let mut small = Machine::uniform(2, 1, 8192);
+        let e = make(&mut small, Share::LastBlock, &mut Notes::default()).unwrap_err();
+        assert!(e.to_string().contains("no whole memory block of 128 MiB"), "{e}");
     }
 
     #[test]

@@ -192,6 +192,7 @@ fn source(plan: &Plan) -> String {
         Some(crate::machine::movable::Share::Bytes(b)) => {
             text += &format!(" --movable {}M", b >> 20)
         }
+        Some(crate::machine::movable::Share::LastBlock) => text += " with a Movable block",
         Some(crate::machine::movable::Share::Percent(p)) => text += &format!(" --movable {p}%"),
         None => {}
     }

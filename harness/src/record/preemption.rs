@@ -6,7 +6,8 @@
 //!
 //! **Why.** Sections that can't be preempted in the kernel can be here. Samples in which they were
 //! are kept apart, so that p99.9 speaks of the policy; only known ones are, so that nothing real is
-//! cleaned away.
+//! cleaned away. An operation that is preempted as a rule is longer than the host's slices: its
+//! samples go back ([`results::histogram::OpHistograms::keep_frequent_preemptions`]).
 //!
 //! **Source.** getrusage(RUSAGE_THREAD), `ru_nivcsw`.
 

@@ -241,6 +241,14 @@ impl Recorded {
         }
     }
 
+    /// See [`OpHistograms::keep_frequent_preemptions`]: once, at the end of a round.
+    pub fn keep_frequent_preemptions(&mut self) {
+        let spans = self.spans.iter_mut().map(|(_, ops)| ops);
+        for ops in std::iter::once(&mut self.ops).chain(&mut self.alloc).chain(spans) {
+            ops.keep_frequent_preemptions();
+        }
+    }
+
     /// Histogram of the workload's first operation, which stands for its progress.
     pub fn primary(&self) -> Option<&Histogram> {
         self.ops.get(0)

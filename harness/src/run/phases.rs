@@ -258,6 +258,7 @@ pub fn round(
         usage.cpu_s += task.usage.cpu_s;
         usage.involuntary_switches += task.usage.involuntary_switches;
     }
+    recorded.keep_frequent_preemptions();
     let (figures, remarks) = (scene.figures(), scene.remarks());
     let timeline = if plan.wants_timeline { stock::events_of_all(&kernel) } else { Vec::new() };
     let census = if is_wedged {
