@@ -18,6 +18,7 @@ pub mod dump;
 pub mod kill;
 pub mod mem_info;
 pub mod ratelimit;
+pub mod reap_mm;
 pub mod reaper;
 pub mod usage;
 
