@@ -93,7 +93,7 @@ fn check(axis: AxisName) {
         let Some(world) = cell.world else { continue };
         tried += 1;
         match verdict(cell, world) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => eprintln!("{line}"),
             Err(line) => wrong.push(line),
         }
     }
