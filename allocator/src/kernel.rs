@@ -200,6 +200,8 @@ pub struct Kernel {
     pub zonelist_update_lock: Mutex<()>,
     /// CPU + 1 of the task inside a rebuild, 0: nobody.
     pub zonelist_writer_cpu: AtomicU32,
+    /// Thread id of that task, for reports.
+    pub zonelist_writer_pid: AtomicU32,
     /// Highest zone that policies apply to (`policy_zone`).
     pub policy_zone: AtomicUsize,
     /// `page_group_by_mobility_disabled`.
@@ -306,6 +308,7 @@ impl Kernel {
             zonelist_update_seq: SeqCount::new(),
             zonelist_update_lock: Mutex::new(()),
             zonelist_writer_cpu: AtomicU32::new(0),
+            zonelist_writer_pid: AtomicU32::new(0),
             policy_zone: AtomicUsize::new(0),
             grouping_disabled: AtomicBool::new(false),
             min_free_kbytes: AtomicU64::new(0),

@@ -18,7 +18,7 @@ use crate::oracle::FindingKind;
 use crate::policy::ZonelistPolicy;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
+use crate::task::{Cx, Task, count};
 use crate::zonelist::{Field, RebuildStep, fallback_order_line};
 
 /// What stands around the stores of a rebuild.
@@ -72,6 +72,7 @@ impl Kernel {
                 cx.writes_zonelists.set(true);
             }
             self.zonelist_writer_cpu.store(u32::from(cx.cpu().0) + 1, Ordering::Relaxed);
+            self.zonelist_writer_pid.store(cx.task.pid, Ordering::Relaxed);
             self.point_event(cx, Point::Z1Lock, [u64::from(around.seq), 0, 0]);
             let mut deferred = Vec::new();
             self.rebuild_steps(cx, around, &mut deferred);
@@ -178,9 +179,33 @@ impl Kernel {
         };
         if !self.clock.is_aborted() {
             let title = "lockup on zonelist_update_seq";
-            self.find(cx, FindingKind::Lockup, title, &[why.to_owned()]);
+            self.find_with(cx, FindingKind::Lockup, title, || self.lockup_report(cx, why));
             self.clock.abort();
         }
+    }
+
+    /// Why, and the stacks of both sides, innermost call last.
+    fn lockup_report(&self, cx: &Cx, why: &str) -> Vec<String> {
+        let task = |t: &Task| format!("{} {} on CPU {}", t.process.comm, t.pid, cx.cpu().0);
+        let caller = if cx.in_interrupt() { "irq handler" } else { "tty_write" };
+        let reader = format!(
+            "reader: {}: {caller} > alloc_pages(GFP_ATOMIC) > S1 > zonelist_iter_begin, spinning",
+            task(&cx.task)
+        );
+        let pid = self.zonelist_writer_pid.load(Ordering::Relaxed);
+        let all = self.tasks.snapshot().into_iter().chain(self.tasks.kthreads());
+        let threads = all.flat_map(|p| p.threads.lock().clone());
+        let writer = threads.into_iter().find(|t| t.pid == pid).unwrap_or_else(|| cx.task.clone());
+        let cpu = self.zonelist_writer_cpu.load(Ordering::Relaxed).saturating_sub(1);
+        let at =
+            writer.events.events().into_iter().rev().find(|e| e.point.label().starts_with('Z'));
+        let at =
+            at.map_or_else(String::new, |e| format!(" > {} {}", e.point.label(), e.describe()));
+        let writer = format!(
+            "writer: {} {} on CPU {cpu}: build_all_zonelists{at}",
+            writer.process.comm, writer.pid
+        );
+        vec![why.to_owned(), reader, writer]
     }
 
     /// `check_retry_zonelist`: has a rebuild been inside since the cookie was taken?

@@ -102,6 +102,9 @@ fn seqlock_locks_up_under_interrupts_and_ends_in_order() {
     let found = ran.kernel.findings.take();
     let lockup = found.iter().find(|f| f.kind == FindingKind::Lockup).expect("a lockup");
     assert!(lockup.report[0].contains("interrupted"), "{:?}", lockup.report);
+    let stacks = lockup.report[1..].join("\n");
+    assert!(stacks.contains("irq handler > alloc_pages(GFP_ATOMIC)"), "{stacks}");
+    assert!(stacks.contains("writer: hotplug") && stacks.contains("build_all_zonelists > Z"));
     assert!(ran.kernel.clock.is_aborted());
 }
 
