@@ -239,12 +239,7 @@ impl Scene for Cpuset01Scene {
 }
 
 /// A new hog: a process with one thread and an address space of its own, in the cpuset.
-fn spawn_hog(
-    kernel: &Arc<Kernel>,
-    cx: &Cx,
-    shared: &Shared,
-    cpu: CpuId,
-) -> (Arc<Task>, Arc<Mm>) {
+fn spawn_hog(kernel: &Arc<Kernel>, cx: &Cx, shared: &Shared, cpu: CpuId) -> (Arc<Task>, Arc<Mm>) {
     let process = kernel.new_process("hog", 0);
     let task = kernel.new_task(&process, cpu, 0);
     let mm = kernel.mm_alloc();
@@ -275,8 +270,7 @@ impl TaskBody for Writer {
         let mems = self.sets[self.next];
         self.next = (self.next + 1) % self.sets.len();
         let cs = &self.shared.cs;
-        let written =
-            env.time(MEMS_WRITE, |kernel, cx| kernel.cpuset_write_mems(cx, cs, &mems));
+        let written = env.time(MEMS_WRITE, |kernel, cx| kernel.cpuset_write_mems(cx, cs, &mems));
         debug_assert_eq!(written, Ok(()), "nodes with memory");
         self.shared.writes.fetch_add(1, Ordering::Relaxed);
         if self.interval_ns > 0 {
@@ -321,10 +315,9 @@ impl Hog {
             let fault = env.time(FAULT, |kernel, cx| kernel.access(cx, mm, vpn, true));
             match fault {
                 Fault::Mapped | Fault::Present => {}
-                Fault::Killed
-                | Fault::NoMemory
-                | Fault::BusError
-                | Fault::SegmentationFault => return false,
+                Fault::Killed | Fault::NoMemory | Fault::BusError | Fault::SegmentationFault => {
+                    return false;
+                }
             }
         }
         let unmapped = env.time(UNMAP, |kernel, cx| kernel.munmap(cx, mm, start, HOG_PAGES));

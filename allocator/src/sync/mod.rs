@@ -18,6 +18,8 @@
 //! the waiters, and whoever runs first takes the lock.
 
 pub mod atomic;
+#[cfg(not(any(feature = "explore", loom)))]
+mod rwsem;
 pub mod seqcount;
 
 #[cfg(all(feature = "explore", not(loom)))]

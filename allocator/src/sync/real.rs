@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{MutexGuard, ObjId, SpinRounds};
 
-pub use parking_lot::{RawMutex, RawRwLock};
+pub use super::rwsem::RawRwSem as RawRwLock;
+pub use parking_lot::RawMutex;
 
 /// A reading of the fastest clock there is, in its own ticks (the TSC where it is stable).
 pub type Stamp = u64;

@@ -57,9 +57,7 @@ fn process_in(kernel: &Arc<Kernel>, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<M
     let task = kernel.new_task(&process, CpuId(0), 0);
     let mm = kernel.mm_alloc();
     task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
-    kernel
-        .cpuset_attach(writer, cs, &[Arc::clone(&task)])
-        .expect("a cpuset with mems takes tasks");
+    kernel.cpuset_attach(writer, cs, &[Arc::clone(&task)]).expect("a cpuset with mems takes tasks");
     (Cx::new(task, 1), mm)
 }
 
