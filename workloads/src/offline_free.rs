@@ -82,7 +82,7 @@ impl Workload for OfflineFree {
                     name: "pinned-share",
                     value: "SHARE",
                     kind: OptionKind::Share,
-                    default: "0.1%",
+                    default: "0.01%",
                     help: "share of the blocks that can't be moved while they are held",
                 },
                 OptionSpec {
@@ -91,6 +91,13 @@ impl Workload for OfflineFree {
                     kind: OptionKind::Duration,
                     default: "2s",
                     help: "a signal ends an offline that takes longer",
+                },
+                OptionSpec {
+                    name: "think",
+                    value: "TIME",
+                    kind: OptionKind::Duration,
+                    default: "2ms",
+                    help: "pause of a task between its bursts of work; 0: none",
                 },
                 OptionSpec {
                     name: "hold",
@@ -181,6 +188,7 @@ impl Workload for OfflineFree {
                 inbox: n as usize,
                 to: neighbour,
                 to_first: neighbour * (hold + INBOX) + hold,
+                think_ns: options.number("think").unwrap_or(0),
                 pinned: (options.share("pinned-share") * f64::from(u32::MAX)) as u32,
                 random: random_seed(seed, n),
             };
@@ -347,13 +355,18 @@ struct Body {
     /// The neighbour's inbox and the first of its places.
     to: usize,
     to_first: usize,
+    /// Pause between steps: a task that has its CPU to itself all the time leaves the offline waiting
+    /// for a turn most of the time.
+    think_ns: u64,
     /// A block is pinned if a random u32 is below.
     pinned: u32,
     random: u64,
 }
 
-/// Operations in a step.
+/// Operations in a round of a step.
 const STEP_OPS: usize = 32;
+/// Rounds in a step.
+const STEP_ROUNDS: usize = 4;
 
 impl Body {
     /// Orders 0 (three of four), 1 to 3, rarely a whole pageblock.
@@ -461,16 +474,21 @@ impl TaskBody for Body {
         if env.kernel.clock.is_aborted() {
             return Step::Done;
         }
-        self.take_in(env);
-        match next(&mut self.random) >> 60 {
-            0..=7 => {
-                for _ in 0..STEP_OPS {
-                    let place = self.own[next(&mut self.random) as usize % self.own.len()];
-                    self.replace(env, place);
+        for _ in 0..STEP_ROUNDS {
+            self.take_in(env);
+            match next(&mut self.random) >> 60 {
+                0..=7 => {
+                    for _ in 0..STEP_OPS {
+                        let place = self.own[next(&mut self.random) as usize % self.own.len()];
+                        self.replace(env, place);
+                    }
                 }
+                8..=11 => self.burst(env),
+                _ => self.hand_over(env),
             }
-            8..=11 => self.burst(env),
-            _ => self.hand_over(env),
+        }
+        if self.think_ns > 0 {
+            env.kernel.clock.sleep(self.think_ns);
         }
         Step::Continue
     }

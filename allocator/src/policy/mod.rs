@@ -37,7 +37,8 @@ pub use spec::SpecError;
 pub use zonelist::ZonelistPolicy;
 
 /// Axes whose mechanism acts on the choice. On the others the model behaves as `mainline`.
-pub const BUILT_AXES: &[AxisName] = &[AxisName::Cpuset, AxisName::Rebind];
+pub const BUILT_AXES: &[AxisName] =
+    &[AxisName::Cpuset, AxisName::Rebind, AxisName::Zonelist, AxisName::Offline];
 
 /// How the model behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
