@@ -154,7 +154,8 @@ impl Workload for Cpuset01 {
             };
             let cpu = CpuId((n % nr_cpus) as u16);
             let (task, mm) = spawn_hog(kernel, cx, &shared, cpu);
-            let body = Hog { shared: Arc::clone(&shared), binding, bound: false, mm: Some(mm) };
+            let page = Box::new([0; PAGE_SIZE as usize]);
+            let body = Hog { shared: Arc::clone(&shared), binding, bound: false, mm: Some(mm), page };
             tasks.push(TaskSpec { task, body: Box::new(body) });
         }
         Ok(Box::new(Cpuset01Scene { shared, tasks }))
@@ -290,6 +291,8 @@ struct Hog {
     /// Has set_mempolicy been called?
     bound: bool,
     mm: Option<Arc<Mm>>,
+    /// What the hog's memset writes for each page, as LTP's does: its time in user mode.
+    page: Box<[u8; PAGE_SIZE as usize]>,
 }
 
 impl Hog {
@@ -314,7 +317,10 @@ impl Hog {
             let vpn = Vpn(start.0 + page);
             let fault = env.time(FAULT, |kernel, cx| kernel.access(cx, mm, vpn, true));
             match fault {
-                Fault::Mapped | Fault::Present => {}
+                Fault::Mapped | Fault::Present => {
+                    self.page.fill(page as u8);
+                    std::hint::black_box(&self.page);
+                }
                 Fault::Killed | Fault::NoMemory | Fault::BusError | Fault::SegmentationFault => {
                     return false;
                 }
