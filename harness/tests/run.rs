@@ -269,3 +269,29 @@ fn kselftest_reads_the_verdict() {
     assert_eq!(code, Some(0));
     assert_eq!(stdout, "KTAP version 1\n1..1\nok 1 page-alloc.mainline\n");
 }
+
+#[test]
+fn a_baseline_is_made_held_and_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |more: &[&str]| {
+        let args = [&["--warmup", "10ms", "--duration", "60ms", "--rounds", "6"], more].concat();
+        parts(&run(dir.path(), &args))
+    };
+    let gate = ["--baseline", "main", "--fail-on", "alloc.p50>400%"];
+    let (code, _, stderr) = with(&gate);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("no baseline 'main' for page-alloc mainline"), "{stderr}");
+    let lenient = [&gate[..], &["--baseline-lenient", "--save-baseline", "main"]].concat();
+    let (code, _, stderr) = with(&lenient);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("baseline 'main' is this run now"), "{stderr}");
+    let (code, stdout, stderr) = with(&gate);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("alloc.p50_ns") && stdout.contains("ok alloc.p50>400%"), "{stdout}");
+    // Nothing is faster than 1 ns: a gate that no run can hold.
+    let (code, stdout, stderr) =
+        with(&["--baseline", "main", "--fail-on", "alloc.p50>1ns", "--save-baseline", "main"]);
+    assert_eq!(code, Some(5), "{stdout}{stderr}");
+    assert!(stdout.contains("FAIL alloc.p50>1ns"), "{stdout}");
+    assert!(stderr.contains("baseline 'main' stays"), "{stderr}");
+}

@@ -3,6 +3,7 @@
 
 pub mod amplify;
 pub mod args;
+pub mod baseline;
 pub mod compare;
 pub mod completions;
 pub mod config;

@@ -9,6 +9,7 @@ use results::store;
 use workloads::Workload;
 
 use super::args::{Format, RunArgs};
+use super::baseline::{self, Judged};
 use super::exit::{Exit, Stop, print};
 use super::suggest;
 use crate::plan::Plan;
@@ -78,6 +79,8 @@ struct Outcome {
     comparisons: Vec<Comparison>,
     /// 0, 5 or 2 as the gates say.
     gate: i32,
+    /// What the baseline said.
+    baseline: Judged,
     file: Option<PathBuf>,
 }
 
@@ -105,17 +108,10 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static dyn Workload>, Stop> {
 
 fn gates(args: &RunArgs, plans: &[Plan]) -> Result<Vec<Gate>, Stop> {
     let verdict = &args.verdict;
-    for (given, flag) in [
-        (verdict.baseline.is_some(), "--baseline"),
-        (verdict.save_baseline.is_some(), "--save-baseline"),
-    ] {
-        if given {
-            return Err(Stop::usage(format!("{flag} needs the history store: use stress history")));
-        }
-    }
-    if !verdict.fail_on.is_empty() && plans.iter().any(|p| p.variants.len() < 2) {
+    let alone = verdict.baseline.is_none() && plans.iter().any(|p| p.variants.len() < 2);
+    if !verdict.fail_on.is_empty() && alone {
         return Err(Stop::usage(
-            "--fail-on needs something to compare with: give a second --variant, or use stress compare",
+            "--fail-on needs something to compare with: a second --variant, --baseline, or stress compare",
         ));
     }
     Ok(verdict.fail_on.iter().map(|text| text.parse()).collect::<results::error::Result<_>>()?)
@@ -166,9 +162,13 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
     for run in &mut runs {
         run.host.load_after = Some(results::host::load());
     }
-    let (comparisons, gate) = compare(&runs, gates, plan.seed)?;
+    // With a baseline the gates are about it, not about the variants among themselves.
+    let among = if args.verdict.baseline.is_some() { &[][..] } else { gates };
+    let (comparisons, gate) = compare(&runs, among, plan.seed)?;
     keeper.keep(&runs, &comparisons)?;
-    Ok(Outcome { session, runs, comparisons, gate, file: keeper.file })
+    let judged = keeper.file.as_ref().map(|file| baseline::judge(&args.verdict, &runs, file));
+    let baseline = judged.transpose()?.unwrap_or_default();
+    Ok(Outcome { session, runs, comparisons, gate, baseline, file: keeper.file })
 }
 
 /// The interval log and the timeline, if they were asked for.
@@ -306,6 +306,9 @@ fn show(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), Stop> {
                 };
                 print(if index > 0 { "\n" } else { "" })?;
                 print(&text)?;
+                if !outcome.baseline.text.is_empty() {
+                    print(&format!("\n{}", outcome.baseline.text))?;
+                }
             }
         }
         Format::Json => print(&json(outcomes))?,
@@ -357,7 +360,7 @@ fn exit_of(outcomes: &[Outcome]) -> Exit {
         return signal;
     }
     let codes: Vec<i32> = outcomes.iter().flat_map(|o| o.runs.iter().map(|r| r.exit)).collect();
-    let gates: Vec<i32> = outcomes.iter().map(|o| o.gate).collect();
+    let gates: Vec<i32> = outcomes.iter().flat_map(|o| [o.gate, o.baseline.gate]).collect();
     if codes.contains(&1) {
         Exit::Findings
     } else if gates.contains(&5) {

@@ -87,7 +87,7 @@ pub(super) fn notes(base: &[&Run], new: &[&Run], comparison: &Comparison) -> Vec
     let (long, short) = (seconds(base), seconds(new));
     if (long / short - 1.0).abs() > 0.1 {
         notes.push(format!(
-            "rounds of {long:.1} s against {short:.1} s: a longer round has a longer max"
+            "rounds of {long:.2} s against {short:.2} s: a longer round has a longer max"
         ));
     }
     if base.iter().any(|run| new.iter().any(|other| other.run_id == run.run_id)) {

@@ -78,11 +78,11 @@ pub(super) fn marks(row: &MetricRow) -> String {
         Some(Verdict::Suspect) => format!("suspect {gate}"),
         Some(Verdict::TooFewRounds) => format!("too few rounds for {gate}"),
         Some(Verdict::Interrupted) => format!("not judged {gate}"),
-        Some(Verdict::Ok) | None if row.below_clock => "~".to_owned(),
         Some(Verdict::Ok) => format!("ok {gate}"),
         None => String::new(),
     };
-    format!("{star} {word}").trim_end().to_owned()
+    let clock = if row.below_clock { "~ " } else { "" };
+    format!("{star} {clock}{word}").trim_end().to_owned()
 }
 
 fn foot(c: &Comparison) -> String {
