@@ -11,7 +11,7 @@
 //!
 //! **Source.** getrusage(RUSAGE_THREAD), `ru_nivcsw`.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use allocator::sync::{Stamp, stamp};
 
@@ -33,11 +33,12 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The count of one thread. Only that thread may use it.
+/// The count of one thread. Only that thread uses it; the atomics are for the type system, since it
+/// hangs on contexts that could move.
 #[derive(Debug)]
 pub struct Switches {
-    count: Cell<u64>,
-    refreshed: Cell<Stamp>,
+    count: AtomicU64,
+    refreshed: AtomicU64,
     refresh_ticks: u64,
     long_ticks: u64,
     read: fn() -> u64,
@@ -51,8 +52,8 @@ impl Switches {
 
     fn with(ticks: &Ticks, read: fn() -> u64) -> Self {
         Self {
-            count: Cell::new(read()),
-            refreshed: Cell::new(stamp()),
+            count: AtomicU64::new(read()),
+            refreshed: AtomicU64::new(stamp()),
             refresh_ticks: ticks.in_ns(REFRESH_NS),
             long_ticks: ticks.in_ns(LONG_NS),
             read,
@@ -62,14 +63,14 @@ impl Switches {
     /// Is the count older than it should be when a sample begins?
     #[inline]
     pub fn is_stale(&self, now: Stamp) -> bool {
-        now.wrapping_sub(self.refreshed.get()) >= self.refresh_ticks
+        now.wrapping_sub(self.refreshed.load(Ordering::Relaxed)) >= self.refresh_ticks
     }
 
     /// Reads the count anew.
     #[cold]
     pub fn refresh(&self, now: Stamp) {
-        self.count.set((self.read)());
-        self.refreshed.set(now);
+        self.count.store((self.read)(), Ordering::Relaxed);
+        self.refreshed.store(now, Ordering::Relaxed);
     }
 
     /// Judges a sample that ends now.
@@ -83,10 +84,10 @@ impl Switches {
 
     #[cold]
     fn judge_long(&self, start: Stamp, now: Stamp) -> Verdict {
-        let before = self.count.get();
-        let refreshed = self.refreshed.get();
+        let before = self.count.load(Ordering::Relaxed);
+        let refreshed = self.refreshed.load(Ordering::Relaxed);
         self.refresh(now);
-        if self.count.get() == before {
+        if self.count.load(Ordering::Relaxed) == before {
             Verdict::Clean
         } else if start.wrapping_sub(refreshed) < self.refresh_ticks {
             Verdict::Preempted
@@ -156,7 +157,7 @@ mod tests {
         COUNT.with(|c| c.set(5));
         let ticks = Ticks::default();
         let switches = Switches::with(&ticks, counted);
-        let start = switches.refreshed.get() + ticks.in_ns(after_us * 1000);
+        let start = switches.refreshed.load(Ordering::Relaxed) + ticks.in_ns(after_us * 1000);
         let end = start + ticks.in_ns(length_us * 1000);
         COUNT.with(|c| c.set(5 + u64::from(switched)));
         assert_eq!(switches.judge(start, end), expected, "{after_us} {length_us} {switched}");
@@ -177,7 +178,7 @@ mod tests {
         let ticks = Ticks::default();
         let switches = Switches::with(&ticks, counted);
         COUNT.with(|c| c.set(2));
-        let start = switches.refreshed.get() + 1;
+        let start = switches.refreshed.load(Ordering::Relaxed) + 1;
         let end = start + ticks.in_ns(2_000_000);
         assert_eq!(switches.judge(start, end), Verdict::Preempted);
         assert!(!switches.is_stale(end) && switches.is_stale(end + ticks.in_ns(1_100_000)));

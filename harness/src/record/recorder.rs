@@ -64,13 +64,18 @@ fn file(ops: &mut OpHistograms, op: usize, ns: u64, verdict: Verdict) {
 pub struct ThreadRecorder {
     ops: OpHistograms,
     ticks: Ticks,
-    switches: Switches,
+    switches: Arc<Switches>,
 }
 
 impl ThreadRecorder {
     /// A recorder for the calling thread.
     pub fn new(ops: OpHistograms, ticks: &Ticks) -> Self {
-        Self { ops, ticks: ticks.clone(), switches: Switches::new(ticks) }
+        Self { ops, ticks: ticks.clone(), switches: Arc::new(Switches::new(ticks)) }
+    }
+
+    /// The thread's count of involuntary switches.
+    pub fn switches(&self) -> &Arc<Switches> {
+        &self.switches
     }
 
     /// Hands over what was recorded and starts anew.
@@ -126,18 +131,18 @@ impl Outbox {
 #[derive(Debug)]
 pub struct PathObserver {
     ticks: Ticks,
-    switches: Switches,
+    switches: Arc<Switches>,
     alloc: RefCell<OpHistograms>,
     spans: RefCell<Spans>,
     outbox: Outbox,
 }
 
 impl PathObserver {
-    /// For the calling thread.
-    pub fn new(ticks: &Ticks, outbox: &Outbox) -> Self {
+    /// For the thread of a recorder.
+    pub fn new(ticks: &Ticks, switches: &Arc<Switches>, outbox: &Outbox) -> Self {
         Self {
             ticks: ticks.clone(),
-            switches: Switches::new(ticks),
+            switches: Arc::clone(switches),
             alloc: RefCell::new(OpHistograms::new(path_names(), Config::default())),
             spans: RefCell::default(),
             outbox: outbox.clone(),
@@ -302,7 +307,7 @@ mod tests {
     fn paths_and_spans_join_the_operations() {
         let mut recorder = recorder();
         let outbox = Outbox::default();
-        let observer = PathObserver::new(&Ticks::default(), &outbox);
+        let observer = PathObserver::new(&Ticks::default(), recorder.switches(), &outbox);
         observer.alloc_fast(stamp());
         observer.alloc_slow(stamp());
         observer.span("rebind", stamp());

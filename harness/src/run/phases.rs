@@ -238,6 +238,7 @@ pub fn round(
         names: op_names(info),
         observes_paths: observes_paths(info),
         seed,
+        takes_turns: control.slots.len() > plan.host_cpus().len(),
     };
     let handles = threads::start_tasks(&setup, tasks)?;
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use allocator::ids::{CpuId, NodeId};
 use allocator::kernel::Kernel;
 use allocator::machine::Machine;
-use allocator::sync::Arc;
+use allocator::sync::{Arc, stamp};
 use allocator::task::{Cx, CxStats, Task};
 use results::histogram::{Config, OpHistograms, OpNames};
 use workloads::{Env, Step, TaskBody, TaskSpec};
@@ -31,6 +31,11 @@ use crate::record::recorder::{Outbox, PathObserver, Spans, ThreadRecorder};
 
 /// Stack of the threads that only wait for work; tasks get the default.
 const SERVICE_STACK: usize = 512 << 10;
+
+/// Tasks that share a host CPU give it away after so long, between two steps: a kernel does not
+/// preempt a task inside a fault either, and a host that did would leave mmap_lock or a zone lock
+/// held for as many slices as there are tasks. Shorter than the host's own slices.
+const TURN_NS: u64 = 500_000;
 
 /// Counters of one or more contexts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +125,8 @@ pub struct TaskSetup {
     pub observes_paths: bool,
     /// Seed of the contexts.
     pub seed: u64,
+    /// Do tasks share host CPUs? Then each gives its CPU away between two steps after a while.
+    pub takes_turns: bool,
 }
 
 /// A started task thread. A panic comes back as the thread's result.
@@ -204,7 +211,8 @@ impl<'a> TaskThread<'a> {
     /// A new observer, if any; what the old one saw is in the outbox.
     fn observe(&mut self) {
         if self.setup.observes_paths {
-            self.cx.observer = Some(Box::new(PathObserver::new(&self.ticks, &self.outbox)));
+            let observer = PathObserver::new(&self.ticks, self.recorder.switches(), &self.outbox);
+            self.cx.observer = Some(Box::new(observer));
         }
     }
 
@@ -235,6 +243,8 @@ impl<'a> TaskThread<'a> {
         let mut steps = 0;
         let mut counted = 0;
         let mut task = Arc::as_ptr(&self.cx.task);
+        let turn = self.ticks.in_ns(TURN_NS);
+        let mut turn_began = stamp();
         loop {
             let word = control.word();
             match word.phase() {
@@ -267,6 +277,12 @@ impl<'a> TaskThread<'a> {
             }
             if step == Step::Done {
                 return;
+            }
+            if self.setup.takes_turns && stamp().wrapping_sub(turn_began) >= turn {
+                std::thread::yield_now();
+                turn_began = stamp();
+                // The switch was ours: the next sample must not be blamed on the host.
+                self.recorder.switches().refresh(turn_began);
             }
         }
     }
