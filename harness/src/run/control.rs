@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use allocator::sync::Arc;
+use allocator::sync::{Arc, Stamp};
 use allocator::task::Task;
 use crossbeam::utils::CachePadded;
 use results::histogram::{Histogram, OpHistograms};
@@ -75,6 +75,29 @@ pub struct Slot {
     pub snapshot: Mutex<Snapshot>,
 }
 
+/// The phases by the clock, so that a coordinator that the host lets wait does not stretch them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The measured phase begins.
+    pub measure_at: Stamp,
+    /// It ends; `None` if something else ends it.
+    pub stop_at: Option<Stamp>,
+}
+
+impl Schedule {
+    /// The phase at a moment.
+    #[inline]
+    pub fn phase(&self, now: Stamp) -> Phase {
+        if self.stop_at.is_some_and(|at| now >= at) {
+            Phase::Stop
+        } else if now >= self.measure_at {
+            Phase::Measure
+        } else {
+            Phase::WarmUp
+        }
+    }
+}
+
 /// The control of one round.
 #[derive(Debug)]
 pub struct Control {
@@ -83,6 +106,8 @@ pub struct Control {
     gate_opens: Condvar,
     /// Operations left until the round is full; `None` without `--ops`.
     pub ops_left: Option<CachePadded<AtomicI64>>,
+    /// When, on the clock of [`allocator::sync::stamp`], tasks begin to measure and when they stop.
+    schedule: Mutex<Option<Schedule>>,
     /// Do snapshots carry what was recorded in the interval (`--hlog`)?
     pub wants_intervals: bool,
     /// One for each task thread.
@@ -106,6 +131,7 @@ impl Control {
             gate_opens: Condvar::new(),
             ops_left: ops
                 .map(|n| CachePadded::new(AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX)))),
+            schedule: Mutex::new(None),
             wants_intervals: false,
             slots: tasks.map(slot).collect(),
         }
@@ -125,6 +151,18 @@ impl Control {
     pub fn word(&self) -> Word {
         // Relaxed: what threads leave behind is handed over when they are joined.
         Word(self.word.load(Ordering::Relaxed))
+    }
+
+    /// Opens the gate; from now on phases follow the schedule, until somebody begins
+    /// [`Phase::Stop`].
+    pub fn start(&self, schedule: Schedule) {
+        *lock(&self.schedule) = Some(schedule);
+        self.begin(Phase::WarmUp);
+    }
+
+    /// The schedule, once the gate is open.
+    pub fn schedule(&self) -> Option<Schedule> {
+        *lock(&self.schedule)
     }
 
     /// Begins a phase; opens the gate if it was closed.
@@ -200,6 +238,15 @@ mod tests {
         control.begin(Phase::Stop);
         assert_eq!((control.word().phase(), control.word().snapshot()), (Phase::Stop, 2));
         assert!(control.all_done(), "without threads nobody is left");
+    }
+
+    #[test]
+    fn phases_follow_the_clock() {
+        let timed = Schedule { measure_at: 100, stop_at: Some(300) };
+        let phases = [99, 100, 299, 300].map(|now| timed.phase(now));
+        assert_eq!(phases, [Phase::WarmUp, Phase::Measure, Phase::Measure, Phase::Stop]);
+        let endless = Schedule { measure_at: 0, stop_at: None };
+        assert_eq!(endless.phase(u64::MAX), Phase::Measure);
     }
 
     #[test]

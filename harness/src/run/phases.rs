@@ -1,7 +1,7 @@
 //! One round of one variant: boot, start, warm up, measure, stop, take stock.
 //!
-//! **What.** All tasks start together; at the end of the warm-up each thread empties its
-//! histograms at its next step; at the end of the measured phase each finishes its step and gives
+//! **What.** All tasks start together; by the clock, each thread empties its histograms at its first
+//! step after the warm-up, and stops at its first step after the measured phase. Then it gives
 //! everything back. Then nobody allocates any more, and each frame is counted.
 //!
 //! **Differs.** Kills and findings count from the start of the warm-up: a finding is one whenever it
@@ -15,16 +15,17 @@ use allocator::kernel::{BootError, Kernel, KernelConfig};
 use allocator::oracle::conservation::Census;
 use allocator::oracle::finding::TimelineEvent;
 use allocator::oracle::{Finding, FindingKind};
-use allocator::sync::Arc;
+use allocator::sync::{Arc, stamp};
 use results::histogram::{Histogram, OpHistograms};
 
-use super::control::{Control, Phase, lock};
+use super::control::{Control, Phase, Schedule, lock};
 use super::signals::Signals;
 use super::threads::{self, Service, Stats, TaskHandle, TaskLeft, TaskSetup};
 use super::watchdog::{self, Limits, Watchdog};
 use crate::cli::exit::{Exit, Stop};
 use crate::machine::{Notes, metadata};
 use crate::plan::{Length, Plan, Turn};
+use crate::record::clock::Ticks;
 use crate::record::preemption::Usage;
 use crate::record::recorder::{Recorded, observes_paths, op_names};
 use crate::record::stock::{self, Stock};
@@ -238,7 +239,7 @@ pub fn round(
         names: op_names(info),
         observes_paths: observes_paths(info),
         seed,
-        takes_turns: control.slots.len() > plan.host_cpus().len(),
+        turn_ns: threads::turn_ns(control.slots.len(), plan.host_cpus().len()),
     };
     let handles = threads::start_tasks(&setup, tasks)?;
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);
@@ -366,26 +367,34 @@ impl<'a, 'b> Running<'a, 'b> {
 
     /// Both phases; afterwards the tasks have been told to stop.
     fn both_phases(&mut self) -> End {
-        let warmup = (!self.plan.warmup.is_zero()).then_some(self.plan.warmup);
+        let ticks = Ticks::default();
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 1);
+        let length = match self.plan.length {
+            Length::Time(length) => Some(length),
+            Length::Ops(_) => None,
+        };
+        self.times.start = Instant::now();
+        self.times.start_model = self.kernel.clock.now();
+        let measure_at = stamp() + ticks.in_ns(ns(self.plan.warmup));
+        let stop_at = length.map(|l| measure_at + ticks.in_ns(ns(l)));
+        self.control.start(Schedule { measure_at, stop_at });
+        let start = self.times.start;
+        self.times.measured = start + self.plan.warmup;
+        let warmup_ns = self.plan.warmup.as_nanos() as f64 * self.plan.config.time_scale;
+        self.times.measured_model = Ktime(self.times.start_model.0 + warmup_ns as u64);
         let mut end = End::Planned;
-        if let Some(warmup) = warmup {
-            self.control.begin(Phase::WarmUp);
-            end = self.watch(self.times.start, Some(warmup), true);
+        if !self.plan.warmup.is_zero() {
+            end = self.watch(start, Some(self.plan.warmup), true);
         }
         if end == End::Planned {
-            self.control.begin(Phase::Measure);
-            self.times.measured = Instant::now();
-            self.times.measured_model = self.kernel.clock.now();
-            let length = match self.plan.length {
-                Length::Time(length) => Some(length),
-                Length::Ops(_) => None,
-            };
             end = self.watch(self.times.measured, length, false);
-            self.times.end = Instant::now();
+            self.times.end = match length {
+                Some(length) if end == End::Planned => self.times.measured + length,
+                Some(_) | None => Instant::now().max(self.times.measured),
+            };
         } else {
             // It never came to measuring.
             self.times.measured = Instant::now();
-            self.times.measured_model = self.kernel.clock.now();
             self.times.end = self.times.measured;
         }
         self.control.begin(Phase::Stop);
@@ -395,7 +404,7 @@ impl<'a, 'b> Running<'a, 'b> {
     fn watch(&mut self, from: Instant, length: Option<Duration>, warms_up: bool) -> End {
         loop {
             let now = Instant::now();
-            if let Some(end) = self.event(now) {
+            if let Some(end) = self.event() {
                 return end;
             }
             let elapsed = now.duration_since(from);
@@ -403,32 +412,28 @@ impl<'a, 'b> Running<'a, 'b> {
             if left == Some(Duration::ZERO) || (!warms_up && self.control.is_spent()) {
                 return End::Planned;
             }
+            if self.control.all_done() {
+                return End::AllDone;
+            }
+            if let Some(stuck) = self.dog.look(self.control, now) {
+                report_lockup(self.kernel, self.control, &stuck);
+                return End::Lockup;
+            }
             self.show(now, elapsed, warms_up);
             self.control.sleep(left.map_or(LOOK, |l| l.min(LOOK)));
         }
     }
 
     /// Something that ends the round before its time.
-    fn event(&mut self, now: Instant) -> Option<End> {
+    fn event(&self) -> Option<End> {
         if let Some(exit) = self.around.signals.interrupted() {
             return Some(End::Signal(exit));
         }
         if self.kernel.findings.nr(FindingKind::Panic) > 0 {
             return Some(End::Panic);
         }
-        if self.plan.stop_on_finding && self.kernel.findings.nr_findings(self.plan.strict) > 0 {
-            return Some(End::Finding);
-        }
-        // The model itself has found a wait that can't end; it has freed everybody.
-        if self.kernel.clock.is_aborted() {
-            return Some(End::Lockup);
-        }
-        if self.control.all_done() {
-            return Some(End::AllDone);
-        }
-        let stuck = self.dog.look(self.control, now)?;
-        report_lockup(self.kernel, self.control, &stuck);
-        Some(End::Lockup)
+        let found = self.kernel.findings.nr_findings(self.plan.strict);
+        (self.plan.stop_on_finding && found > 0).then_some(End::Finding)
     }
 
     fn show(&mut self, now: Instant, elapsed: Duration, warms_up: bool) {

@@ -32,10 +32,17 @@ use crate::record::recorder::{Outbox, PathObserver, Spans, ThreadRecorder};
 /// Stack of the threads that only wait for work; tasks get the default.
 const SERVICE_STACK: usize = 512 << 10;
 
-/// Tasks that share a host CPU give it away after so long, between two steps: a kernel does not
-/// preempt a task inside a fault either, and a host that did would leave mmap_lock or a zone lock
-/// held for as many slices as there are tasks. Shorter than the host's own slices.
-const TURN_NS: u64 = 500_000;
+/// How long a task keeps a host CPU that it shares with others, in ns, before it gives it away
+/// between two steps.
+///
+/// A kernel does not preempt a task inside a fault either; a host that did would leave mmap_lock or
+/// a zone lock held for as many slices as there are tasks. So turns are shorter than the host's
+/// slices, and short enough that all tasks of a CPU get theirs within some milliseconds.
+pub fn turn_ns(tasks: usize, host_cpus: usize) -> Option<u64> {
+    const CYCLE_NS: u64 = 4_000_000;
+    let sharing = (tasks as u64).div_ceil(host_cpus.max(1) as u64);
+    (sharing > 1).then(|| (CYCLE_NS / sharing).clamp(50_000, 500_000))
+}
 
 /// Counters of one or more contexts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,8 +132,8 @@ pub struct TaskSetup {
     pub observes_paths: bool,
     /// Seed of the contexts.
     pub seed: u64,
-    /// Do tasks share host CPUs? Then each gives its CPU away between two steps after a while.
-    pub takes_turns: bool,
+    /// How long a task keeps its host CPU, if it shares that with others.
+    pub turn_ns: Option<u64>,
 }
 
 /// A started task thread. A panic comes back as the thread's result.
@@ -243,17 +250,26 @@ impl<'a> TaskThread<'a> {
         let mut steps = 0;
         let mut counted = 0;
         let mut task = Arc::as_ptr(&self.cx.task);
-        let turn = self.ticks.in_ns(TURN_NS);
+        let Some(schedule) = control.schedule() else { return };
+        let turn = self.setup.turn_ns.map_or(u64::MAX, |ns| self.ticks.in_ns(ns));
         let mut turn_began = stamp();
         loop {
             let word = control.word();
-            match word.phase() {
+            let now = stamp();
+            let is_told = word.phase() == Phase::Stop;
+            match if is_told { Phase::Stop } else { schedule.phase(now) } {
                 Phase::Stop => return,
                 Phase::Measure if !self.measures => {
                     self.measures = true;
                     self.begin_measuring();
                 }
                 Phase::Wait | Phase::WarmUp | Phase::Measure => {}
+            }
+            if now.wrapping_sub(turn_began) >= turn {
+                std::thread::yield_now();
+                turn_began = stamp();
+                // The switch was ours: the next sample must not be blamed on the host.
+                self.recorder.switches().refresh(turn_began);
             }
             if word.snapshot() != self.answered {
                 self.answered = word.snapshot();
@@ -277,12 +293,6 @@ impl<'a> TaskThread<'a> {
             }
             if step == Step::Done {
                 return;
-            }
-            if self.setup.takes_turns && stamp().wrapping_sub(turn_began) >= turn {
-                std::thread::yield_now();
-                turn_began = stamp();
-                // The switch was ours: the next sample must not be blamed on the host.
-                self.recorder.switches().refresh(turn_began);
             }
         }
     }
@@ -490,5 +500,20 @@ fn run_timer(kernel: &Kernel, hz: u64, stop: &AtomicBool, idle_irqs: &[AtomicBoo
             (raised..due.min(raised + 64)).for_each(|_| kernel.raise_irq(cpu.id));
         }
         raised = due;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_for_tasks_that_share_a_cpu_and_shorter_in_a_crowd() {
+        let check = |tasks, cpus, expected| assert_eq!(turn_ns(tasks, cpus), expected);
+        check(2, 2, None);
+        check(1, 64, None);
+        check(3, 2, Some(500_000));
+        check(64, 2, Some(125_000));
+        check(512, 2, Some(50_000));
     }
 }
