@@ -15,8 +15,10 @@ use allocator::sync::{Stamp, stamp};
 use results::histogram::{Config, OpHistograms, OpName};
 use results::schema;
 
-/// Readings that a measurement takes.
-const READINGS: u32 = 20_000;
+/// Readings in one try: some microseconds, so that few tries meet a preemption.
+const READINGS: u32 = 500;
+/// Tries, of which the median counts.
+const TRIES: usize = 101;
 
 /// Turns readings of the clock into nanoseconds.
 #[derive(Clone, Debug)]
@@ -77,8 +79,8 @@ pub fn measure() -> Cost {
     Cost {
         is_tsc,
         step_ns: step(&ticks),
-        read_ns: median_of(9, || read(&ticks)),
-        record_ns: median_of(9, || record(&ticks)),
+        read_ns: median_of(TRIES, || read(&ticks)),
+        record_ns: record(&ticks),
     }
 }
 
@@ -92,7 +94,7 @@ fn step(ticks: &Ticks) -> f64 {
     const SCALE: u64 = 1 << 20;
     let mut smallest = u64::MAX;
     let mut last = stamp();
-    for _ in 0..READINGS {
+    for _ in 0..READINGS * 10 {
         let now = stamp();
         if now > last {
             smallest = smallest.min(now - last);
@@ -118,12 +120,14 @@ fn record(ticks: &Ticks) -> f64 {
         super::recorder::ThreadRecorder::new(OpHistograms::new(names, Config::default()), ticks);
     let warm = recorder.now();
     recorder.record(0, warm);
-    let start = stamp();
-    for _ in 0..READINGS {
-        let from = recorder.now();
-        recorder.record(0, black_box(from));
-    }
-    ticks.ns(start, stamp()) as f64 / f64::from(READINGS)
+    median_of(TRIES, || {
+        let start = stamp();
+        for _ in 0..READINGS {
+            let from = recorder.now();
+            recorder.record(0, black_box(from));
+        }
+        ticks.ns(start, stamp()) as f64 / f64::from(READINGS)
+    })
 }
 
 #[cfg(test)]

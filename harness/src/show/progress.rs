@@ -150,3 +150,66 @@ fn time(status: &Status<'_>) -> String {
         Length::Ops(ops) => format!("{seconds:.1}s of {} ops", format::count(ops as f64)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use results::histogram::{Config, Histogram};
+
+    use crate::plan::Turn;
+
+    fn plan(args: &[&str]) -> Plan {
+        let machine = "synthetic:numa:1(memory=256MiB) pu:2";
+        let base = ["stress", "page-alloc", "--machine", machine, "--seed", "0x5f3a"];
+        let cli = crate::cli::Cli::try_parse_from(base.iter().chain(args)).unwrap();
+        Plan::new(workloads::find("page-alloc").unwrap(), &cli.run).unwrap()
+    }
+
+    fn status<'a>(plan: &'a Plan, primary: Option<&'a (Histogram, f64)>) -> Status<'a> {
+        Status {
+            plan,
+            turn: Turn { variant: plan.variants.len() - 1, round: 0 },
+            order: 1,
+            warms_up: false,
+            elapsed: Duration::from_millis(4600),
+            primary,
+            kills: 12,
+            found: 1,
+        }
+    }
+
+    #[test]
+    fn the_line_says_where_it_is_and_what_it_found() {
+        let mut histogram = Histogram::new(Config::default());
+        histogram.record_n(250, 3_980_000);
+        histogram.record_n(1_900_000, 20_000);
+        let primary = (histogram, 4.0);
+        let alone = plan(&["--threads", "64"]);
+        assert_eq!(
+            heading(&alone),
+            "page-alloc  mainline  64 threads on 2 CPUs, 1 node  seed 0x5f3a"
+        );
+        assert_eq!(
+            line(&status(&alone, Some(&primary))),
+            " 4.6s/10.0s  1.00M alloc/s  p99 250ns  max 1.90ms  oom 12  FOUND 1"
+        );
+        let both = plan(&["--variant", "v4.11", "--variant", "v4.13", "--ops", "2M"]);
+        assert_eq!(
+            line(&status(&both, None)),
+            " 4.6s of 2.00M ops  v4.13  round 2/20  oom 12  FOUND 1"
+        );
+        let warms_up = Status { warms_up: true, ..status(&alone, None) };
+        assert_eq!(line(&warms_up), " 4.6s/1.0s warm-up  oom 12  FOUND 1");
+    }
+
+    #[test]
+    fn lines_come_by_themselves_only_where_nobody_redraws() {
+        let never = Progress::new(When::Never, Some(Duration::from_secs(1)), false);
+        assert!(never.bar.is_none() && never.interval.is_none());
+        let quiet = Progress::new(When::Auto, None, true);
+        assert!(quiet.bar.is_none() && quiet.interval.is_none());
+        let asked = Progress::new(When::Auto, Some(Duration::from_secs(1)), true);
+        assert_eq!(asked.interval, Some(Duration::from_secs(1)));
+    }
+}
