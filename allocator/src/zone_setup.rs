@@ -131,6 +131,7 @@ impl Kernel {
         for pass in boot_wmarks(self.policy.release, &self.machine.settings, &sizes) {
             self.apply_wmarks(&sizes, &pass);
         }
+        self.zones.iter().for_each(|zone| self.reserve_oracle.forget(zone));
         self.zone_pcp_update_all();
     }
 
@@ -162,6 +163,7 @@ impl Kernel {
             let zone = self.zone_of(size.node, size.idx);
             let locked = zone.lock.lock(|| {});
             zone.set_watermarks(&locked, [marks.min, marks.low, marks.high, marks.promo]);
+            self.reserve_oracle.marks_moved(zone);
         }
         for computed in self.computed(sizes, pass) {
             let zone = self.zone_of(computed.sizes.node, computed.sizes.idx);

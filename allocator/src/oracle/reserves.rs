@@ -96,6 +96,13 @@ impl ReserveOracle {
         Self { zones: (0..nr_zones).map(|_| ZoneReserve::default()).collect() }
     }
 
+    /// A zone's marks were set anew. Up to now another min was in force (twelve times lower between
+    /// the two passes of a recomputation), and who passed it may have gone as deep: nothing can be
+    /// held against anybody until the zone has recovered.
+    pub fn marks_moved(&self, zone: &Zone) {
+        self.zones[zone.id.index()].floor.store(0, Ordering::Relaxed);
+    }
+
     /// Forgets what a zone was taken to: a round has ended.
     pub fn forget(&self, zone: &Zone) {
         let reserve = &self.zones[zone.id.index()];
@@ -174,11 +181,20 @@ impl Kernel {
         if free >= min {
             let floor = &self.reserve_oracle.zones[zone.id.index()].floor;
             if floor.load(Ordering::Relaxed) != NONE {
-                floor.store(NONE, Ordering::Relaxed);
+                self.note_recovery(zone, floor);
             }
             return;
         }
         self.note_depth(cx, zone, gfp, flags, order, min, free);
+    }
+
+    /// A zone is at min again: by a mark that is about to move that would say nothing.
+    #[cold]
+    fn note_recovery(&self, zone: &Zone, floor: &AtomicU64) {
+        let settled = !self.config.hotplug || self.mem_hotplug_lock.try_lock().is_some();
+        if settled && zone.free_pages_exact() >= zone.wmark_unboosted(Wmark::Min) {
+            floor.store(NONE, Ordering::Relaxed);
+        }
     }
 
     #[cold]
