@@ -155,7 +155,8 @@ impl Workload for Cpuset01 {
             let cpu = CpuId((n % nr_cpus) as u16);
             let (task, mm) = spawn_hog(kernel, cx, &shared, cpu);
             let page = Box::new([0; PAGE_SIZE as usize]);
-            let body = Hog { shared: Arc::clone(&shared), binding, bound: false, mm: Some(mm), page };
+            let body =
+                Hog { shared: Arc::clone(&shared), binding, bound: false, mm: Some(mm), page };
             tasks.push(TaskSpec { task, body: Box::new(body) });
         }
         Ok(Box::new(Cpuset01Scene { shared, tasks }))

@@ -188,6 +188,7 @@ impl Workload for OfflineFree {
                 inbox: n as usize,
                 to: neighbour,
                 to_first: neighbour * (hold + INBOX) + hold,
+                empty: Run::default(),
                 think_ns: options.number("think").unwrap_or(0),
                 pinned: (options.share("pinned-share") * f64::from(u32::MAX)) as u32,
                 random: random_seed(seed, n),
@@ -360,7 +361,16 @@ struct Body {
     think_ns: u64,
     /// A block is pinned if a random u32 is below.
     pinned: u32,
+    /// Places that it has emptied before it paused.
+    empty: Run,
     random: u64,
+}
+
+/// Places in a row, from one of a task's own on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    first: usize,
+    blocks: usize,
 }
 
 /// Operations in a round of a step.
@@ -420,16 +430,30 @@ impl Body {
 
     /// Frees a run of blocks in a row, then takes as many.
     fn burst(&mut self, env: &mut Env<'_>) {
+        let run = self.free_run(env);
+        self.fill_run(env, run);
+    }
+
+    /// Frees a run of blocks in a row; which.
+    fn free_run(&mut self, env: &mut Env<'_>) -> Run {
         let len = self.own.len();
         let first = next(&mut self.random) as usize % len;
-        let run = (STEP_OPS + next(&mut self.random) as usize % (2 * STEP_OPS)).min(len);
-        for i in 0..run {
+        let blocks = (STEP_OPS + next(&mut self.random) as usize % (2 * STEP_OPS)).min(len);
+        for i in 0..blocks {
             if let Some(held) = self.take(env, self.own[(first + i) % len]) {
                 self.free(env, held);
             }
         }
-        for i in 0..run {
-            self.alloc(env, self.own[(first + i) % len]);
+        Run { first, blocks }
+    }
+
+    /// Takes a block into each empty place of a run.
+    fn fill_run(&mut self, env: &mut Env<'_>, run: Run) {
+        for i in 0..run.blocks {
+            let place = self.own[(run.first + i) % self.own.len()];
+            if self.shared.pages.peek(place).is_none() {
+                self.alloc(env, place);
+            }
         }
     }
 
@@ -474,6 +498,8 @@ impl TaskBody for Body {
         if env.kernel.clock.is_aborted() {
             return Step::Done;
         }
+        let empty = std::mem::take(&mut self.empty);
+        self.fill_run(env, empty);
         for _ in 0..STEP_ROUNDS {
             self.take_in(env);
             match next(&mut self.random) >> 60 {
@@ -487,6 +513,8 @@ impl TaskBody for Body {
                 _ => self.hand_over(env),
             }
         }
+        // What it frees last lies on the pcplist until somebody wants it.
+        self.empty = self.free_run(env);
         if self.think_ns > 0 {
             env.kernel.clock.sleep(self.think_ns);
         }
