@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::schema::{
     Comparison, CountRow, CountSide, MetricRow, MetricSide, Run, RunSide, Summary, VERSION, Verdict,
 };
-use crate::store::{self, Loaded};
+use crate::store;
 
 pub use comparable::differences;
 pub use figures::{op_figure_directions, op_figures};
@@ -147,18 +147,14 @@ fn compare_all(pairs: &[Pair], options: &Options) -> Result<Vec<Comparison>> {
 }
 
 fn compare_pair(pair: &Pair, options: &Options) -> Result<Comparison> {
-    let runs = |side: &[Loaded]| -> Vec<Run> { side.iter().map(|l| l.run.clone()).collect() };
-    let (base, new) = (runs(&pair.base), runs(&pair.new));
-    let differing = differences(&base[0], &new[0]);
+    let base: Vec<&Run> = pair.base.iter().map(|l| &l.run).collect();
+    let new: Vec<&Run> = pair.new.iter().map(|l| &l.run).collect();
+    let differing = differences(base[0], new[0]);
     if !differing.is_empty() && !options.force {
         return Err(comparable::refusal(&pair.base[0].path, &pair.new[0].path, &differing));
     }
     let labels = options.labels.clone().unwrap_or_else(|| sides::labels(pair));
-    compare_runs(
-        &base.iter().collect::<Vec<_>>(),
-        &new.iter().collect::<Vec<_>>(),
-        &Options { labels: Some(labels), ..options.clone() },
-    )
+    compare_runs(&base, &new, &Options { labels: Some(labels), ..options.clone() })
 }
 
 /// The document and the exit code for comparisons that were made.

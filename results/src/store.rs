@@ -232,9 +232,23 @@ pub fn load(path: &Path) -> Result<Vec<Loaded>> {
     if !is_dir {
         return load_file(path);
     }
+    let files = run_files(path)?;
+    // Parsing is most of the work over many files, so all CPUs take a share; the order stays.
+    let workers =
+        std::thread::available_parallelism().map_or(1, |n| n.get()).min(files.len().max(1));
+    let share = files.len().div_ceil(workers).max(1);
+    let read = |files: &[PathBuf]| files.iter().map(|f| load_file(f)).collect::<Vec<_>>();
+    let loaded: Vec<Result<Vec<Loaded>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            files.chunks(share).map(|files| scope.spawn(move || read(files))).collect();
+        let join = |w: std::thread::ScopedJoinHandle<'_, _>| {
+            w.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
     let mut runs = Vec::new();
-    for file in run_files(path)? {
-        match load_file(&file) {
+    for (file, loaded) in files.iter().zip(loaded) {
+        match loaded {
             // Other JSON may lie about (plans, machine files): only run.json has to be a record.
             Err(Error::Foreign { .. }) if file.file_name() != Some(OsStr::new(RUN_FILE)) => {}
             other => runs.extend(other?),
