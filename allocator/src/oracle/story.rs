@@ -12,7 +12,7 @@ use crate::sync::Stamp;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, Task};
 
-/// Lines of a story: the last ones, if there are more.
+/// Lines of a story: the last ones, if there are more; half of them are the requester's.
 const STORY_LINES: usize = 96;
 /// Lines of the requester before its window, so that the story says how it came here.
 const LINES_BEFORE: usize = 8;
@@ -45,22 +45,42 @@ impl Kernel {
         });
     }
 
-    /// The merged timeline of the request in progress.
+    /// The merged timeline of the request in progress: half of the room is the requester's own.
     fn story(&self, cx: &Cx, kind: FindingKind) -> Vec<TimelineEvent> {
         let since = cx.request.borrow().since;
-        let mut events = events_of(&cx.task, 0, kind);
-        let before = events.iter().filter(|e| e.stamp < since).count();
-        events.drain(..before.saturating_sub(LINES_BEFORE));
+        let mut own = events_of(&cx.task, 0, kind);
+        let before = own.iter().filter(|e| e.stamp < since).count();
+        own.drain(..before.saturating_sub(LINES_BEFORE));
+        // What made the fast path fail happened before the slow path was entered.
+        let since = own.first().map_or(since, |e| e.stamp.min(since));
+        own.drain(..own.len().saturating_sub(STORY_LINES / 2));
+        let mut others = Vec::new();
         for process in self.tasks.snapshot().into_iter().chain(self.tasks.kthreads()) {
             let threads = process.threads.lock().clone();
             for thread in threads.iter().filter(|t| t.pid != cx.task.pid) {
-                events.extend(events_of(thread, since, kind));
+                others.extend(events_of(thread, since, kind));
             }
         }
-        events.sort_by_key(|e| e.stamp);
-        events.drain(..events.len().saturating_sub(STORY_LINES));
-        events
+        others.retain(|e| matters_of_others(kind, e.label));
+        others.sort_by_key(|e| e.stamp);
+        others.drain(..others.len().saturating_sub(STORY_LINES - own.len()));
+        own.extend(others);
+        own.sort_by_key(|e| e.stamp);
+        own
     }
+}
+
+/// Is a step of another task part of the story? Whether a zone could have served a request hangs on
+/// who changed masks, zonelists and zones and who killed, not on other tasks' faults and unmaps.
+fn matters_of_others(kind: FindingKind, label: &str) -> bool {
+    let is_about_zones = matches!(
+        kind,
+        FindingKind::PrematureOom
+            | FindingKind::TransientOom
+            | FindingKind::Drift
+            | FindingKind::PrematureFailure
+    );
+    !is_about_zones || label.starts_with(['T', 'W', 'Z', 'L', 'I', 'G', 'O', 'X', 'V', 'R'])
 }
 
 /// What a task did since, without what tells nothing about this kind of finding.
