@@ -7,6 +7,7 @@ use allocator::machine::{Machine, Zone};
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, ZonelistPolicy};
+use allocator::race::{Amplify, Point};
 use allocator::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use allocator::sync::{self, Arc};
 use allocator::task::Cx;
@@ -148,6 +149,8 @@ fn lockless_lets_an_atomic_request_fail_and_counts_it() {
         preempt_rt: true,
         irq_forces_slow_path: true,
         irq_this_node: true,
+        // The rebuild stays at each entry for a moment, so that the device gets its turn there.
+        amplify: vec![Amplify { point: Point::Z3Zone, per_million: 1_000_000, delay_ns: 20_000 }],
         ..KernelConfig::default()
     };
     let (kernel, cx) = boot(ZonelistPolicy::Lockless, config);

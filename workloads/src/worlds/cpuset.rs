@@ -13,7 +13,7 @@ use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::task::Cx;
 
-use super::{Outcome, World, boot, bystander, join, small_config, small_machine, start, writer};
+use super::{Outcome, World, boot, join, small_config, small_machine, start, writer};
 
 /// The worlds of this axis.
 pub const WORLDS: &[World] = &[
@@ -27,7 +27,7 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J1aTask,
         about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
-        shows: &["premature_oom", "premature_failure"],
+        shows: &["premature_oom", "premature_failure", "panic"],
         switches: 2,
         run: task_policy,
     },
@@ -121,7 +121,6 @@ fn stale_zoneref(policy: Policy) -> Outcome {
 
 fn task_policy(policy: Policy) -> Outcome {
     let kernel = boot(small_machine(2, 2048), policy, small_config());
-    bystander(&kernel);
     let u = writer(&kernel);
     let cs = cpuset_with(&kernel, &u, &one(1));
     let process = kernel.new_process("A", 0);

@@ -18,7 +18,6 @@ pub mod zonelist;
 use allocator::ids::CpuId;
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
-use allocator::mm::{Fault, VmFlags};
 use allocator::oracle::{Finding, FindingKind};
 use allocator::policy::{Family, Policy};
 use allocator::race::Point;
@@ -132,17 +131,4 @@ fn join(handles: Vec<JoinHandle<()>>) {
 /// A kernel thread on CPU 0 that belongs to no cpuset.
 fn writer(kernel: &Kernel) -> Cx {
     kernel.kernel_thread("writer", CpuId(0))
-}
-
-/// A process with a page of its own that does nothing: somebody for the OOM killer to take, so that
-/// a kill is a kill and not "no killable processes".
-fn bystander(kernel: &Kernel) {
-    let process = kernel.new_process("bystander", 0);
-    let task = kernel.new_task(&process, CpuId(0), 0);
-    let mm = kernel.mm_alloc();
-    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
-    let cx = Cx::new(task, 1);
-    let start = kernel.mmap(&cx, &mm, 1, VmFlags::empty(), None).expect("an empty mm has room");
-    let fault = kernel.access(&cx, &mm, start, true);
-    assert_eq!(fault, Fault::Mapped, "memory is free");
 }
