@@ -485,6 +485,10 @@ impl Kernel {
 
     #[cold]
     fn amplified(&self, cx: &Cx, point: Point) {
+        // What is held looks preempted; a handler can't be.
+        if cx.in_interrupt() {
+            return;
+        }
         match self.amplify.delay(point, cx.random() as u32) {
             Some(0) => crate::sync::yield_now(),
             Some(ns) => self.clock.sleep(ns),

@@ -9,6 +9,9 @@
 //! to the other. Nothing that is allowed stands behind Normal, so that a list that lost it is empty
 //! (KERNEL-FACTS J.4).
 //!
+//! On the host a request is rarely preempted just there, so some are held where a rebuild has to meet
+//! them (`--hold-share`).
+//!
 //! **Differs.** What a driver's interrupt handler allocates for its node it asks for with
 //! __GFP_THISNODE, as slab does; `--irq-path slow` sends it to S1 whatever is free.
 
@@ -22,6 +25,7 @@ use allocator::nodemask::NodeMask;
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
+use allocator::race::{Amplify, Point};
 use allocator::sync::{Arc, Mutex};
 use allocator::task::{Cx, CxStats, pf};
 use allocator::zone::{Wmark, Zone};
@@ -39,6 +43,8 @@ const FILLER_SWING: usize = 4;
 
 /// Requests in a step.
 const STEP_OPS: usize = 16;
+/// How long a request is held between taking its position and walking from it.
+const HOLD_NS: u64 = 300_000;
 /// Blocks that a task holds at most.
 const HOLD: usize = 64;
 
@@ -74,6 +80,13 @@ impl Workload for ZonelistRebuild {
                     kind: OptionKind::Flag,
                     default: "",
                     help: "rebuilds print to a serial port, and a task writes to it, allocating under port->lock",
+                },
+                OptionSpec {
+                    name: "hold-share",
+                    value: "SHARE",
+                    kind: OptionKind::Share,
+                    default: "0.2%",
+                    help: "share of slow-path requests held 300 us at S3, so that rebuilds meet them; 0: none",
                 },
                 OptionSpec {
                     name: "pause",
@@ -122,6 +135,15 @@ impl Workload for ZonelistRebuild {
         config.irq_this_node = true;
         config.preempt_rt = options.flag("preempt-rt");
         config.console_port = options.flag("tty");
+        let per_million = (options.share("hold-share") * 1e6) as u32;
+        let is_asked_for = config.amplify.iter().any(|a| a.point == Point::S3Preferred);
+        if per_million > 0 && !is_asked_for {
+            config.amplify.push(Amplify {
+                point: Point::S3Preferred,
+                per_million,
+                delay_ns: HOLD_NS,
+            });
+        }
     }
 
     fn scene(

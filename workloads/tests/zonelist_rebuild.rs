@@ -123,6 +123,26 @@ fn no_other_variant_locks_up() {
     }
 }
 
+/// *Expected*: a request that is held at S3 while Movable in front of Normal goes away, and Normal fills
+/// up meanwhile, starts again. *Buggy*: it finds an empty list and fails. A miss takes all of up to
+/// 4,000 rebuilds not to meet one of the requests held.
+#[test]
+fn unprotected_fails_requests_and_the_sequence_saves_them() {
+    let mut options = options();
+    options.set("hold-share", OptionValue::Share(0.02));
+    let mut failures = 0;
+    for _ in 0..20 {
+        let ran = run(with(ZonelistPolicy::Unprotected), &options, 200, false);
+        failures += ran.kernel.findings.nr(FindingKind::PrematureFailure);
+        if failures > 0 {
+            break;
+        }
+    }
+    assert!(failures > 0, "no request lost its zonelist");
+    let saved = run(with(ZonelistPolicy::SeqlockIrqsave), &options, 400, false);
+    assert_eq!(saved.kernel.findings.nr_findings(false), 0);
+}
+
 #[test]
 fn a_writer_that_prints_meets_a_reader_under_port_lock() {
     let mut options = options();
