@@ -46,11 +46,11 @@ impl Kernel {
             .filter(|cpu| {
                 zones.iter().any(|z| {
                     let count = z.pcp[cpu.id.index()].count();
-                    self.point_event(
-                        cx,
-                        Point::D3Count,
-                        [u64::from(cpu.id.0), u64::from(count), 0],
-                    );
+                    // A drain of all zones is a request's: its passes would fill the ring.
+                    if zone.is_some() {
+                        cx.event(Point::D3Count, [u64::from(cpu.id.0), u64::from(count), 0]);
+                    }
+                    self.point(cx, Point::D3Count);
                     force_all_cpus || count != 0
                 })
             })

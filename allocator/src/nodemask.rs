@@ -82,7 +82,7 @@ impl NodeMask {
         self.words[node.index() / 64] >> (node.index() % 64) & 1 != 0
     }
 
-    /// Has it no node?
+    /// The first 64 nodes, as timelines tell them.
     #[inline]
     pub fn low_word(&self) -> u64 {
         self.words[0]

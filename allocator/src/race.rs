@@ -34,7 +34,7 @@ macro_rules! points {
             }
 
             /// What happened, as a template over the event's arguments: `{0n}` nodes (the first
-            /// 64), `{0d}` number, `{0x}` pfn, `{0z}` zone, `{0b}` yes or no.
+            /// 64), `{0d}` number, `{0x}` pfn, `{0z}` zone, `{0c}` constraint, `{0b}` yes or no.
             pub fn story(self) -> &'static str {
                 match self { $(Self::$variant => $story,)* }
             }
@@ -75,13 +75,13 @@ points! {
     W6Effective "W6" "effective_mems" "effective mems = {0n}";
     T1Rebound "T1" "being_rebound" "cpuset_being_rebound set";
     T3aSeqOdd "T3a" "seq_odd" "mems_allowed_seq made odd";
-    T3aMemsOr "T3a" "mems_or" "mems {0n} -> {1n}, both for a moment";
-    T3aPolicyWritten "T3a" "policy_written" "task policy {0n} -> {1n}";
+    T3aMemsOr "T3a" "mems_or" "mems {0n} -> {1n}, both for a moment (task {2d})";
+    T3aPolicyWritten "T3a" "policy_written" "policy {0n} -> {1n} (task {2d})";
     T3aMemsWritten "T3a" "mems_written" "mems {0n} -> {1n} (task {2d})";
     T3aSeqEven "T3a" "seq_even" "mems_allowed_seq even again";
-    T3cMmapLock "T3c" "mmap_lock" "mpol_rebind_mm: waits for mmap_lock";
-    T3cVmaRebound "T3c" "vma_rebound" "VMA policy {0n} -> {1n}";
-    T3cDone "T3c" "done" "mmap_lock released, VMAs rebound";
+    T3cMmapLock "T3c" "mmap_lock" "mpol_rebind_mm: waits for mmap_lock of mm {2d}";
+    T3cVmaRebound "T3c" "vma_rebound" "VMA policy {0n} -> {1n} (mm {2d})";
+    T3cDone "T3c" "done" "mmap_lock of mm {2d} released, VMAs rebound";
     T4Done "T4" "done" "cpuset update done";
     // Free path and pcplists.
     P1Type "P1" "pageblock_type" "type of the pageblock of {0x} read: {1d}";
@@ -103,7 +103,7 @@ points! {
     M6Migrate "M6" "mbind_migrate" "{0d} pages to migrate";
     // The OOM killer.
     X3WillFree "X3" "task_will_free_mem" "current is dying: marked, no kill";
-    X5Constraint "X5" "constraint" "constraint {0d}";
+    X5Constraint "X5" "constraint" "{0c}, {1d} pages in all";
     X8Select "X8" "select" "victim search";
     E4Abort "E4" "in_flight" "victim {0d} is still dying: nobody is killed";
     E4Skip "E4" "skipped" "victim {0d} has MMF_OOM_SKIP: passed over";

@@ -303,6 +303,9 @@ pub struct Cx {
     pub stats: CxStats,
     /// Who measures, if anybody.
     pub observer: Option<Box<dyn Observer>>,
+    /// First words of the policy's nodemask and of mems as the last request under a policy saw
+    /// them at D.4: told if it reaches S1.
+    pub seen_at_d4: Cell<[u64; 2]>,
     /// What the oracle saw of the request in progress.
     pub request: RefCell<RequestLog>,
     /// Model time owed for bulk work, in ns, slept off in larger pieces.
@@ -340,6 +343,7 @@ impl Cx {
             is_stale: Cell::new(false),
             il_prev: Cell::new(u16::MAX),
             il_weight: Cell::new(0),
+            seen_at_d4: Cell::new([0; 2]),
             stats: CxStats::default(),
             observer: None,
             request: RefCell::new(RequestLog::default()),

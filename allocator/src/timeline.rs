@@ -53,9 +53,18 @@ fn render(kind: u8, arg: u64) -> String {
             let zone = crate::ids::ZoneId(u16::try_from(arg).unwrap_or(u16::MAX));
             format!("node {} {}", zone.node(), zone.zone_idx())
         }
+        b'c' => constraint_name(arg).to_owned(),
         b'b' => if arg == 0 { "no" } else { "yes" }.to_owned(),
         _ => arg.to_string(),
     }
+}
+
+fn constraint_name(arg: u64) -> &'static str {
+    use crate::oom::constraint::Constraint;
+    [Constraint::None, Constraint::Cpuset, Constraint::MemoryPolicy]
+        .into_iter()
+        .find(|c| *c as u64 == arg)
+        .map_or("unknown", Constraint::name)
 }
 
 /// The argument that stands for "no zone" in `{z}` fields.

@@ -215,7 +215,14 @@ fn value(op: &Op, percentile: f64) -> Option<u64> {
 fn verdicts(run: &Run) -> Vec<String> {
     let premature = &run.oom.premature;
     let kills = run.oom.kills;
-    let justified = kills.saturating_sub(premature.definite + premature.transient);
+    // All kills of one request are one episode, and judged once.
+    let episodes = run.oom.episodes;
+    let justified = episodes.saturating_sub(premature.definite + premature.transient);
+    let chains = match episodes {
+        1 if kills > 1 => " in 1 episode".to_owned(),
+        n if n < kills => format!(" in {} episodes", thousands(n)),
+        _ => String::new(),
+    };
     let transient = if premature.transient > 0 {
         format!(" and {} transient", premature.transient)
     } else {
@@ -227,7 +234,7 @@ fn verdicts(run: &Run) -> Vec<String> {
         String::new()
     };
     let mut lines = vec![format!(
-        "oom     {} kills: {} justified, {} premature{transient}     extra victims {}{failures}",
+        "oom     {} kills{chains}: {} justified, {} premature{transient}     extra victims {}{failures}",
         thousands(kills),
         thousands(justified),
         thousands(premature.definite),

@@ -26,6 +26,7 @@ use super::CpusetError;
 use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
+use crate::mm::Mm;
 use crate::mm::vma::{Vma, VmaLocked};
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::policy::CpusetPolicy;
@@ -148,7 +149,7 @@ impl Kernel {
             if let Some(copy) = self.rebound_copy(&policy, newmems)? {
                 let after = copy.nodes.load();
                 locked.mempolicy = Some(copy);
-                let args = [before.low_word(), after.low_word(), 0];
+                let args = [before.low_word(), after.low_word(), u64::from(task.pid)];
                 self.point_event(cx, Point::T3aPolicyWritten, args);
             }
         }
@@ -169,13 +170,15 @@ impl Kernel {
     pub(super) fn swap_vma_policy<'v>(
         &self,
         cx: &Cx,
+        mm: &Mm,
         vma: &'v Vma,
         mems: &NodeMask,
     ) -> Result<RwLockWriteGuard<'v, VmaLocked>, CpusetError> {
         let mut own = vma.lock.write();
         let Some(policy) = own.policy.clone() else { return Ok(own) };
         if let Some(copy) = self.rebound_copy(&policy, mems)? {
-            let args = [policy.nodes.load().low_word(), copy.nodes.load().low_word(), 0];
+            let (before, after) = (policy.nodes.load(), copy.nodes.load());
+            let args = [before.low_word(), after.low_word(), u64::from(mm.id)];
             own.policy = Some(copy);
             self.point_event(cx, Point::T3cVmaRebound, args);
         }

@@ -145,23 +145,24 @@ impl Kernel {
     ) {
         let (from, to) = (old.low_word(), new.low_word());
         task.mems_allowed.or_with(new, |i| self.between_words(cx, Point::T3aMemsOr, i));
-        self.point_event(cx, Point::T3aMemsOr, [from, to, 0]);
+        self.point_event(cx, Point::T3aMemsOr, [from, to, u64::from(task.pid)]);
         if let Some(policy) = policy {
-            self.rebind_task_policy(cx, policy, new);
+            self.rebind_task_policy(cx, task, policy, new);
         }
         task.mems_allowed.store_with(new, |i| self.between_words(cx, Point::T3aMemsWritten, i));
         self.point_event(cx, Point::T3aMemsWritten, [from, to, u64::from(task.pid)]);
     }
 
     /// `mpol_rebind_task`: once, or in two steps.
-    fn rebind_task_policy(&self, cx: &Cx, policy: &Mempolicy, new: &NodeMask) {
+    fn rebind_task_policy(&self, cx: &Cx, task: &Task, policy: &Mempolicy, new: &NodeMask) {
         let rules = RebindRules::of(&self.policy);
+        let pid = u64::from(task.pid);
         let before = policy.nodes.load().low_word();
         let hook = |i| self.between_words(cx, Point::T3aPolicyWritten, i);
         let after = match self.policy.rebind {
             RebindPolicy::TwoStep => policy.rebind_step1(new, rules, hook).map(|bound| {
                 let both = policy.nodes.load().low_word();
-                self.point_event(cx, Point::T3aPolicyWritten, [before, both, 0]);
+                self.point_event(cx, Point::T3aPolicyWritten, [before, both, pid]);
                 policy.rebind_step2(&bound, hook);
                 bound.nodes
             }),
@@ -171,7 +172,7 @@ impl Kernel {
         };
         if let Some(nodes) = after {
             self.rebinding_moves_own_turn(cx, &nodes);
-            self.point_event(cx, Point::T3aPolicyWritten, [before, nodes.low_word(), 0]);
+            self.point_event(cx, Point::T3aPolicyWritten, [before, nodes.low_word(), pid]);
         }
     }
 
@@ -200,7 +201,7 @@ impl Kernel {
     /// `swap` only: no memory for a copy; VMAs before it have the new nodes.
     pub fn mpol_rebind_mm(&self, cx: &Cx, mm: &Mm, mems: &NodeMask) -> Result<(), CpusetError> {
         let start = cx.observer.as_ref().map(|_| sync::stamp());
-        self.point(cx, Point::T3cMmapLock);
+        self.point_event(cx, Point::T3cMmapLock, [0, 0, u64::from(mm.id)]);
         let rebound = {
             let vmas = mm.mmap_write_lock();
             // From 6.5 on each VMA stays write-locked until mmap_lock is released; before, a fault
@@ -208,7 +209,7 @@ impl Kernel {
             let mut locked = Vec::new();
             vmas.iter().try_for_each(|vma| {
                 if self.swaps_policies() {
-                    locked.push(self.swap_vma_policy(cx, vma, mems)?);
+                    locked.push(self.swap_vma_policy(cx, mm, vma, mems)?);
                     return Ok(());
                 }
                 let policy = if self.policy.release.rebind_locks_vmas() {
@@ -220,24 +221,25 @@ impl Kernel {
                     vma.policy()
                 };
                 if let Some(policy) = policy {
-                    self.rebind_vma_policy(cx, &policy, mems);
+                    self.rebind_vma_policy(cx, mm, &policy, mems);
                 }
                 Ok(())
             })
         };
-        self.point(cx, Point::T3cDone);
+        self.point_event(cx, Point::T3cDone, [0, 0, u64::from(mm.id)]);
         if let (Some(observer), Some(start)) = (&cx.observer, start) {
             observer.span("rebind", start);
         }
         rebound
     }
 
-    fn rebind_vma_policy(&self, cx: &Cx, policy: &Mempolicy, mems: &NodeMask) {
+    fn rebind_vma_policy(&self, cx: &Cx, mm: &Mm, policy: &Mempolicy, mems: &NodeMask) {
         let before = policy.nodes.load().low_word();
         let hook = |i| self.between_words(cx, Point::T3cVmaRebound, i);
         let rules = RebindRules::of(&self.policy);
         if let Some(nodes) = policy.rebind_once(mems, rules, hook) {
-            self.point_event(cx, Point::T3cVmaRebound, [before, nodes.low_word(), 0]);
+            let args = [before, nodes.low_word(), u64::from(mm.id)];
+            self.point_event(cx, Point::T3cVmaRebound, args);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::cpuset::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, PAGE_SHIFT, Pfn, ZoneIdx};
 use crate::kernel::Kernel;
-use crate::nodemask::NodeMask;
+use crate::nodemask::{MaskWords, NodeMask};
 use crate::page_alloc::Nodemask;
 use crate::policy::CpusetPolicy;
 use crate::race::Point;
@@ -141,11 +141,14 @@ impl Kernel {
             }
             Mode::PreferredMany => self.alloc_preferred_many(cx, gfp, order, policy, local),
             Mode::Default | Mode::Preferred | Mode::Bind | Mode::Local => {
+                // Before the test, so that it can't be newer than what passed.
+                let mems = cx.task.mems_allowed.word(0);
                 let (nid, nodemask) = self.policy_node_and_mask(cx, gfp, policy, local);
                 if self.instrumented {
                     let mask = nodemask.load().map_or(0, |m| m.low_word());
-                    let mems = cx.task.mems_allowed.load().low_word();
                     self.point_event(cx, Point::D4Nodemask, [mask, mems, 0]);
+                } else {
+                    cx.seen_at_d4.set([nodemask.word(0), mems]);
                 }
                 self.alloc_pages(cx, gfp, order, nid, nodemask)
             }

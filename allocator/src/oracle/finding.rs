@@ -151,6 +151,8 @@ pub struct TimelineEvent {
     pub point: &'static str,
     /// What happened.
     pub text: String,
+    /// Is this step the reason of what follows?
+    pub reason: bool,
 }
 
 /// Something that should not have happened, with its evidence.

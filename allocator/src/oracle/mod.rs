@@ -8,6 +8,7 @@
 pub mod conservation;
 pub mod extra_victim;
 pub mod finding;
+mod fold;
 pub mod isolation;
 pub mod premature_oom;
 pub mod progress;

@@ -14,16 +14,16 @@ impl Kernel {
         let mut lines = vec!["Zones of the machine at the kill:".to_owned()];
         lines.extend(self.populated_zones().map(|zone| zone_line(zone, usable)));
         let reason = if kind == FindingKind::PrematureOom {
-            "Premature: at every look since the last retry began, a zone that the request may use \
+            "Premature: at every look since the last retry began, a zone that\nthe request may use \
              was above its high mark."
         } else if kind == FindingKind::Drift {
-            "Drift: such a zone was above its high mark by the exact count at every look, but the \
+            "Drift: such a zone was above its high mark by the exact count at\nevery look, but the \
              counter that the kernel reads lagged behind."
         } else {
-            "Transient: at the kill, and not before, a zone that the request may use was above its \
+            "Transient: at the kill, and not before, a zone that the request may\nuse was above its \
              min mark."
         };
-        lines.push(reason.to_owned());
+        lines.extend(reason.lines().map(str::to_owned));
         lines
     }
 }

@@ -23,7 +23,7 @@ use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
-use crate::nodemask::{AtomicNodeMask, NodeMask};
+use crate::nodemask::{AtomicNodeMask, MaskWords, NodeMask};
 use crate::oracle::{Looked, RequestLog};
 use crate::page_alloc::rmqueue::Rmqueue;
 use crate::policy::release::FastPathCpuset;
@@ -58,6 +58,16 @@ impl Nodemask<'_> {
             Self::None => true,
             Self::Live(mask) => mask.test(node),
             Self::Fixed(mask) => mask.test(node),
+        }
+    }
+
+    /// Word `i`; all bits of a NULL.
+    #[inline]
+    pub fn word(self, i: usize) -> u64 {
+        match self {
+            Self::None => u64::MAX,
+            Self::Live(mask) => mask.word(i),
+            Self::Fixed(mask) => mask.word(i),
         }
     }
 
@@ -321,7 +331,11 @@ impl Kernel {
                 let zone = &self.zones[id.index()];
                 let first = *preferred.get_or_insert(id.node());
                 if R {
-                    self.point_event(cx, Point::B3FastZone, [u64::from(id.0), 0, 0]);
+                    // The slow path's looks would fill the ring in a run that is not instrumented.
+                    if self.instrumented {
+                        cx.event(Point::B3FastZone, [u64::from(id.0), 0, 0]);
+                    }
+                    self.point(cx, Point::B3FastZone);
                 }
                 if self.is_cpuset_hurdle(cx, zone, gfp, flags) {
                     position = self.next_zoneref::<R>(cx, zonelist, position, ac);

@@ -56,6 +56,10 @@ impl Kernel {
         count(&cx.stats.slow_entries, 1);
         // A request in an interrupt must not disturb the log of the one that it interrupted.
         let interrupted = cx.request.replace(RequestLog::new(&req, ac.highest_zoneidx));
+        if !self.instrumented && matches!(nodemask, Nodemask::Live(_)) {
+            let [mask, mems] = cx.seen_at_d4.get();
+            cx.event(Point::D4Nodemask, [mask, mems, 0]);
+        }
         let page = self.slowpath_restarts(cx, &req, ac);
         cx.request.replace(interrupted);
         page

@@ -65,9 +65,15 @@ fn points() -> String {
     );
     for point in Point::ALL {
         let mut story = point.story().to_owned();
-        for (kind, word) in
-            [('n', "nodes"), ('d', "N"), ('x', "pfn"), ('z', "zone"), ('b', "yes/no")]
-        {
+        let words = [
+            ('n', "nodes"),
+            ('d', "N"),
+            ('x', "pfn"),
+            ('z', "zone"),
+            ('c', "constraint"),
+            ('b', "yes/no"),
+        ];
+        for (kind, word) in words {
             for argument in 0..4 {
                 story = story.replace(&format!("{{{argument}{kind}}}"), word);
             }

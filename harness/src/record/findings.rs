@@ -123,7 +123,7 @@ pub fn events(timeline: &[TimelineEvent]) -> Vec<schema::TimelineEvent> {
             cpu: Some(u32::from(event.cpu)),
             label: Some(event.label.to_owned()),
             text: event.text.clone(),
-            reason: false,
+            reason: event.reason,
         })
         .collect()
 }
@@ -142,6 +142,7 @@ mod tests {
             label: "S7",
             point: "S7_retry",
             text: text.to_owned(),
+            reason: false,
         };
         Finding {
             kind,

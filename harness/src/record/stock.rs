@@ -237,6 +237,7 @@ pub fn events_of_all(kernel: &Kernel) -> Vec<TimelineEvent> {
 fn events_of(task: &Task) -> Vec<TimelineEvent> {
     let cpu = task.cpu.load(Ordering::Relaxed) as u16;
     let event = |e: &allocator::timeline::Event| TimelineEvent {
+        reason: false,
         stamp: e.stamp,
         pid: task.pid,
         comm: task.process.comm.clone(),

@@ -78,6 +78,12 @@ fn lanes(events: &[TimelineEvent], task: &str) -> String {
             let _ = writeln!(text, " {line}");
         }
     }
+    if let (Some(first), Some(last)) = (events.first(), events.last())
+        && let (Some(from), Some(to)) = (first.time_ns, last.time_ns)
+    {
+        let took = results::format::ns(to.saturating_sub(from) as f64);
+        let _ = writeln!(text, " steps {} to {}: {took}", first.step, last.step);
+    }
     text
 }
 
