@@ -415,7 +415,12 @@ impl Cx {
     /// Notes an event in the task's timeline. No switch point.
     #[inline]
     pub fn event(&self, point: Point, args: [u64; 3]) {
-        self.task.events.push(sync::stamp(), point, args);
+        let stamp = sync::stamp();
+        self.task.events.push(stamp, point, args);
+        #[cfg(feature = "explore")]
+        crate::explore::step(point as u16, || {
+            crate::timeline::Event { stamp, number: 0, point, args }.describe()
+        });
     }
 }
 

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Some(Command::List(args)) => cli::list::run(args),
         Some(Command::Machine(args)) => cli::machine::run(args),
+        Some(Command::Explore(args)) => cli::explore::run(args),
+        Some(Command::Bisect(args)) => cli::bisect::run(args),
         Some(Command::Compare(args)) => cli::compare::run(args),
         Some(Command::Merge(args)) => cli::merge::run(args),
         Some(Command::Report(args)) => cli::report::run(args),

@@ -20,6 +20,13 @@ pub enum EventKind {
         /// The point.
         label: u16,
     },
+    /// It noted what it did, at the point that comes next.
+    Step {
+        /// The point.
+        label: u16,
+        /// What, in kernel terms.
+        text: String,
+    },
     /// It was at a point and could have gone on, but another task runs.
     Preempted {
         /// Who runs instead.

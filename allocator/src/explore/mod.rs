@@ -130,6 +130,15 @@ pub fn note(text: impl FnOnce() -> String) {
     }
 }
 
+/// Adds what a task did at a point to the timeline. The text is only made when a schedule is told.
+#[inline]
+pub fn step(label: u16, text: impl FnOnce() -> String) {
+    if with_execution(|core| core.traced()) == Some(true) {
+        let text = text();
+        with_execution(|core| core.note(EventKind::Step { label, text }));
+    }
+}
+
 /// Is this execution being given up, so that its tasks are unwound? A destructor that checks
 /// something has nothing to check then.
 pub fn is_torn_down() -> bool {

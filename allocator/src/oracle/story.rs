@@ -35,6 +35,8 @@ impl Kernel {
         title: &str,
         report: impl FnOnce() -> Vec<String>,
     ) {
+        #[cfg(feature = "explore")]
+        crate::explore::note(|| format!("FOUND {}: {title}", kind.word()));
         if !self.findings.count(kind) {
             return;
         }

@@ -99,6 +99,24 @@ impl Policy {
         AxisName::ALL.map(|axis| (axis, self.word(axis)))
     }
 
+    /// Axes on which it differs from another policy.
+    pub fn differing_axes(&self, other: &Self) -> Vec<AxisName> {
+        AxisName::ALL.into_iter().filter(|axis| self.word(*axis) != other.word(*axis)).collect()
+    }
+
+    /// The same with another policy's choice on an axis.
+    pub fn with_axis_of(self, axis: AxisName, other: &Self) -> Self {
+        match axis {
+            AxisName::Cpuset => Self { cpuset: other.cpuset, ..self },
+            AxisName::Rebind => Self { rebind: other.rebind, ..self },
+            AxisName::Exit => Self { exit: other.exit, ..self },
+            AxisName::Reserves => Self { reserves: other.reserves, ..self },
+            AxisName::Zonelist => Self { zonelist: other.zonelist, ..self },
+            AxisName::Offline => Self { offline: other.offline, ..self },
+            AxisName::Pcp => Self { pcp: other.pcp, ..self },
+        }
+    }
+
     /// What is known of the variants chosen.
     pub fn infos(&self) -> [(AxisName, VariantInfo); 7] {
         AxisName::ALL.map(|axis| {

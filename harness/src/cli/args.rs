@@ -41,6 +41,7 @@ Examples:
   stress --workload cpuset01 --threads 64
   stress --workload cpuset01 --policy vma --variant v4.11 --variant v4.13
   stress machine --variant v6.1
+  stress explore --workload cpuset01 --variant v4.11
 
 Exit codes: 0 all well; 1 findings; 2 usage or bad input; 3 this machine can't run it;
 5 a regression past its gate; 130, 143 interrupted, the partial result is written.";
@@ -52,6 +53,10 @@ pub enum Command {
     List(ListCommand),
     /// Show a machine as the model sees it: nodes, CPUs, zones, watermarks, fallback order.
     Machine(MachineCommand),
+    /// Search the schedules of small worlds: find races, replay them, prove them excluded.
+    Explore(Box<super::explore::ExploreCommand>),
+    /// Find the change, and so the commit, that cures what an old policy shows.
+    Bisect(super::bisect::BisectCommand),
     /// Compare saved runs: what changed, how sure that is, whether it passes a gate.
     Compare(super::compare::CompareCommand),
     /// Merge runs of several seeds, nights or machines into one record, without loss.

@@ -4,10 +4,12 @@
 pub mod amplify;
 pub mod args;
 pub mod baseline;
+pub mod bisect;
 pub mod compare;
 pub mod completions;
 pub mod config;
 pub mod exit;
+pub mod explore;
 pub mod history;
 pub mod list;
 pub mod machine;

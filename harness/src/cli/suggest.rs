@@ -10,13 +10,15 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .filter_map(|name| {
-            let steps = distance(&typed, name);
-            let begins = typed.len() >= 3 && name.starts_with(&typed)
-                || name.len() >= 3 && typed.starts_with(name);
+            let known = name.to_lowercase();
+            let steps = distance(&typed, &known);
+            let begins = typed.len() >= 3 && known.starts_with(&typed)
+                || known.len() >= 3 && typed.starts_with(&known);
             let near = 3 * steps <= typed.chars().count().max(name.chars().count());
-            (near || begins).then_some((steps, name))
+            // Who types the beginning of a name means that one.
+            (near || begins).then_some(((!begins, steps), name))
         })
-        .min_by_key(|(steps, _)| *steps)
+        .min_by_key(|(rank, _)| *rank)
         .map(|(_, name)| name)
 }
 

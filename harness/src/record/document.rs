@@ -148,7 +148,8 @@ fn run_id(plan: &Plan, heading: &Heading, variant: usize) -> String {
     }
 }
 
-fn tool() -> Tool {
+/// What this binary is.
+pub fn tool() -> Tool {
     Tool {
         name: "stress".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,5 +2,6 @@
 
 pub mod dry_run;
 pub mod finding;
+pub mod live;
 pub mod progress;
 pub mod summary;

@@ -2,100 +2,61 @@
 //!
 //! **Why.** A log must not be full of carriage returns, and a terminal not of old lines.
 
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use results::format;
 
+use super::live::Live;
 use crate::cli::args::When;
 use crate::plan::{Length, Plan};
 use crate::run::phases::{Show, Status};
 
-/// Plain lines come this often unless `--status-interval` says otherwise.
-const INTERVAL: Duration = Duration::from_secs(10);
-
 /// Shows progress on stderr.
 #[derive(Debug)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    interval: Option<Duration>,
-    last: Instant,
+    live: Live,
     asked: bool,
 }
 
 impl Progress {
     /// As `--progress` and `--status-interval` say.
     pub fn new(progress: When, interval: Option<Duration>, quiet: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let (live, plain) = match progress {
-            When::Never => (false, None),
-            When::Auto if quiet => (false, interval),
-            When::Auto => (terminal, interval.or((!terminal).then_some(INTERVAL))),
-            When::Always => (terminal, interval.or((!terminal).then_some(INTERVAL))),
-        };
-        let bar = live.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-            bar.set_style(
-                ProgressStyle::with_template("{msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
-            bar
-        });
-        Self { bar, interval: plain, last: Instant::now(), asked: false }
+        Self { live: Live::new(progress, interval, quiet), asked: false }
     }
 
     /// The line above: what is run, once.
     pub fn begin(&mut self, plan: &Plan) {
-        self.last = Instant::now();
-        if self.bar.is_some() || self.interval.is_some() {
-            self.print(&heading(plan));
+        self.live.restart();
+        if self.live.is_shown() {
+            self.live.print(&heading(plan));
         }
     }
 
     /// Takes the line away.
     pub fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn print(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.end();
+        self.live.end();
     }
 }
 
 impl Show for Progress {
     fn status(&mut self, status: &Status<'_>) {
-        let due = self.interval.is_some_and(|i| self.last.elapsed() >= i);
-        if self.bar.is_none() && !due && !self.asked {
+        let due = self.live.is_due(Duration::ZERO);
+        if !self.live.is_redrawn() && !due && !self.asked {
             return;
         }
         let text = line(status);
         if due || std::mem::take(&mut self.asked) {
-            self.last = Instant::now();
+            self.live.restart();
             self.asked = false;
-            self.print(&text);
+            self.live.print(&text);
         }
-        if let Some(bar) = &self.bar {
-            bar.set_message(text);
-        }
+        self.live.redraw(text);
     }
 
     fn wants_figures(&self) -> bool {
         // A snapshot is a copy of a histogram per thread: not for a line every ten seconds until
         // that line is near. SIGUSR1 shows what is there.
-        self.bar.is_some()
-            || self.interval.is_some_and(|i| self.last.elapsed() + Duration::from_secs(3) >= i)
+        self.live.is_redrawn() || self.live.is_due(Duration::from_secs(3))
     }
 
     fn ask_line(&mut self) {
@@ -201,15 +162,5 @@ mod tests {
         );
         let warms_up = Status { warms_up: true, ..status(&alone, None) };
         assert_eq!(line(&warms_up), " 4.6s/1.0s warm-up  oom 12  FOUND 1");
-    }
-
-    #[test]
-    fn lines_come_by_themselves_only_where_nobody_redraws() {
-        let never = Progress::new(When::Never, Some(Duration::from_secs(1)), false);
-        assert!(never.bar.is_none() && never.interval.is_none());
-        let quiet = Progress::new(When::Auto, None, true);
-        assert!(quiet.bar.is_none() && quiet.interval.is_none());
-        let asked = Progress::new(When::Auto, Some(Duration::from_secs(1)), true);
-        assert_eq!(asked.interval, Some(Duration::from_secs(1)));
     }
 }

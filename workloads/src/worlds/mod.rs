@@ -13,6 +13,10 @@ pub mod cpuset;
 pub mod exit;
 pub mod matrix;
 pub mod offline;
+#[cfg(feature = "explore")]
+pub mod scene;
+#[cfg(feature = "explore")]
+pub mod search;
 pub mod zonelist;
 
 use allocator::ids::CpuId;
