@@ -6,6 +6,8 @@ use allocator::hotplug::isolate::Isolation;
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
+use allocator::mempolicy::{Mode, PolicySpec};
+use allocator::nodemask::NodeMask;
 use allocator::oracle::{FindingKind, Looked, RequestLog};
 use allocator::page_alloc::Nodemask;
 use allocator::page_alloc::slow::Request;
@@ -144,4 +146,27 @@ fn a_failure_with_free_memory_is_premature() {
     assert_eq!(kernel.findings.nr(FindingKind::PrematureFailure), 1);
     let kept = kernel.findings.take();
     assert_eq!(kept[0].kind, FindingKind::PrematureFailure);
+}
+
+#[test]
+fn a_page_of_a_node_that_the_policy_excludes_is_misplaced_unless_the_cpuset_explains_it() {
+    let config = KernelConfig { kswapd: false, ..KernelConfig::default() };
+    let kernel = Kernel::boot(Machine::uniform(2, 1, 4096), Policy::mainline(), config).unwrap();
+    let cx = kernel.kernel_thread("canary", CpuId(0));
+    let task = kernel.new_task(&kernel.new_process("bound", 0), CpuId(0), 0);
+    let cs = kernel.cpusets.create(&kernel.cpusets.top, "a").unwrap();
+    let one = |node| NodeMask::of([NodeId(node)]);
+    kernel.cpuset_write_mems(&cx, &cs, &NodeMask::of([NodeId(0), NodeId(1)])).unwrap();
+    kernel.cpuset_attach(&cx, &cs, &[Arc::clone(&task)]).unwrap();
+    let bound = Cx::new(task, 1);
+    let gfp = Gfp::HIGHUSER_MOVABLE;
+    let policy = kernel.mpol_new(&bound, &PolicySpec::new(Mode::Bind, one(0))).unwrap().unwrap();
+    let pfn = kernel.alloc_pages(&bound, gfp, 0, NodeId(1), Nodemask::None).unwrap();
+    let judge = |cookie| kernel.judge_placement(&bound, gfp, &policy, cookie, pfn);
+    let cookie = bound.task.mems_allowed_seq.raw();
+    assert_eq!(judge(cookie), Some(FindingKind::MisplacedPage));
+    assert_eq!(kernel.findings.nr(FindingKind::MisplacedPage), 1);
+    assert_eq!(judge(cookie.wrapping_sub(2)), None, "mems changed since");
+    kernel.cpuset_write_mems(&cx, &cs, &one(1)).unwrap();
+    assert_eq!(judge(bound.task.mems_allowed_seq.raw()), None, "policy and mems don't meet");
 }

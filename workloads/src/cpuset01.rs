@@ -13,7 +13,7 @@
 //! and started anew.
 
 use allocator::cpuset::Cpuset;
-use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
+use allocator::ids::{CpuId, PAGE_SIZE};
 use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
@@ -25,6 +25,7 @@ use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
 use allocator::task::{Cx, Process, Task};
 
+use crate::mems_writer::{self, MemsWriter};
 use crate::{
     Env, Info, Movable, OptionKind, OptionSpec, Options, Scene, Step, TaskBody, TaskSpec, Workload,
     WorkloadError,
@@ -68,27 +69,9 @@ impl Workload for Cpuset01 {
                     default: "both",
                     help: "bind by set_mempolicy (task), by mbind (vma), half of the tasks each (both)",
                 },
-                OptionSpec {
-                    name: "mems-sets",
-                    value: "SETS",
-                    kind: OptionKind::Text,
-                    default: "",
-                    help: "node sets that mems flips between, such as 0-1;2-3 (default: first;second node)",
-                },
-                OptionSpec {
-                    name: "update-interval",
-                    value: "TIME",
-                    kind: OptionKind::Duration,
-                    default: "0",
-                    help: "pause between two writes of mems; 'never' is --updates 0",
-                },
-                OptionSpec {
-                    name: "updates",
-                    value: "N",
-                    kind: OptionKind::Count,
-                    default: "",
-                    help: "stop writing mems after N writes; 0: the writer only watches",
-                },
+                mems_writer::SETS,
+                mems_writer::INTERVAL,
+                mems_writer::UPDATES,
             ],
             nodes: 2,
             movable: Movable::None,
@@ -108,7 +91,7 @@ impl Workload for Cpuset01 {
                 "cpuset01 needs --threads 2 or more: one writes mems, the others fault".to_owned(),
             ));
         }
-        mems_sets(machine, options).map(|_| ())
+        mems_writer::sets("cpuset01", machine, options).map(|_| ())
     }
 
     fn scene(
@@ -119,7 +102,7 @@ impl Workload for Cpuset01 {
         threads: u32,
         _seed: u64,
     ) -> Result<Box<dyn Scene>, WorkloadError> {
-        let sets = mems_sets(&kernel.machine, options)?;
+        let sets = mems_writer::sets("cpuset01", &kernel.machine, options)?;
         let fail = |error: &dyn std::fmt::Display| WorkloadError::CantRun(error.to_string());
         let cs = kernel.cpusets.create(&kernel.cpusets.top, "cpuset01").map_err(|e| fail(&e))?;
         let all = sets.iter().fold(NodeMask::EMPTY, |all, set| all.or(set));
@@ -128,21 +111,16 @@ impl Workload for Cpuset01 {
             cs: Arc::clone(&cs),
             nodes: all,
             killed: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
             dead: Mutex::new(Vec::new()),
         });
         let nr_cpus = kernel.cpus.len() as u32;
         let mut tasks = Vec::new();
+        let writer = MemsWriter::new(&cs, sets, options, MEMS_WRITE);
+        let writes = writer.writes();
         let process = kernel.new_process("cpuset01", -1000);
         tasks.push(TaskSpec {
             task: kernel.new_task(&process, CpuId(0), 0),
-            body: Box::new(Writer {
-                shared: Arc::clone(&shared),
-                sets,
-                next: 1,
-                interval_ns: options.number("update-interval").unwrap_or(0),
-                left: options.number("updates"),
-            }),
+            body: Box::new(writer),
         });
         for n in 1..threads {
             let binding = match options.text("policy") {
@@ -159,50 +137,8 @@ impl Workload for Cpuset01 {
                 Hog { shared: Arc::clone(&shared), binding, bound: false, mm: Some(mm), page };
             tasks.push(TaskSpec { task, body: Box::new(body) });
         }
-        Ok(Box::new(Cpuset01Scene { shared, tasks }))
+        Ok(Box::new(Cpuset01Scene { shared, writes, tasks }))
     }
-}
-
-/// The sets to flip between: disjoint, with memory on every node.
-fn mems_sets(machine: &Machine, options: &Options) -> Result<Vec<NodeMask>, WorkloadError> {
-    let with_memory: Vec<NodeId> = machine
-        .nodes
-        .iter()
-        .filter(|n| n.zones.iter().any(|z| z.managed_pages > 0))
-        .map(|n| n.id)
-        .collect();
-    let text = options.text("mems-sets");
-    if text.is_empty() {
-        return match with_memory.as_slice() {
-            [first, second, ..] => Ok(vec![NodeMask::of([*first]), NodeMask::of([*second])]),
-            _ => Err(WorkloadError::Usage(
-                "cpuset01 needs two nodes with memory: --fake-numa 2 makes them".to_owned(),
-            )),
-        };
-    }
-    let known = NodeMask::of(with_memory);
-    let mut sets = Vec::new();
-    for part in text.split(';') {
-        let set = NodeMask::parse(part.trim())
-            .map_err(|e| WorkloadError::Usage(format!("--mems-sets '{text}': {e}")))?;
-        if set.is_empty() || !set.is_subset(&known) {
-            return Err(WorkloadError::Usage(format!(
-                "--mems-sets '{text}': nodes with memory are {known}, '{part}' is none of them"
-            )));
-        }
-        if sets.iter().any(|other: &NodeMask| other.intersects(&set)) {
-            return Err(WorkloadError::Usage(format!(
-                "--mems-sets '{text}': sets must be disjoint, '{part}' meets another"
-            )));
-        }
-        sets.push(set);
-    }
-    if sets.len() < 2 {
-        return Err(WorkloadError::Usage(format!(
-            "--mems-sets '{text}': want two sets or more, such as 0;1"
-        )));
-    }
-    Ok(sets)
 }
 
 /// What all tasks of a round share.
@@ -213,14 +149,13 @@ struct Shared {
     nodes: NodeMask,
     /// Hogs that the OOM killer took.
     killed: AtomicU64,
-    /// Writes of mems.
-    writes: AtomicU64,
     /// Dead processes, kept until the end as a parent that has not waited yet would.
     dead: Mutex<Vec<Arc<Process>>>,
 }
 
 struct Cpuset01Scene {
     shared: Arc<Shared>,
+    writes: Arc<AtomicU64>,
     tasks: Vec<TaskSpec>,
 }
 
@@ -231,7 +166,7 @@ impl Scene for Cpuset01Scene {
 
     fn figures(&self) -> Vec<(&'static str, f64, &'static str)> {
         let killed = self.shared.killed.load(Ordering::Relaxed);
-        let writes = self.shared.writes.load(Ordering::Relaxed);
+        let writes = self.writes.load(Ordering::Relaxed);
         vec![("hogs_killed", killed as f64, "hogs"), ("mems_writes", writes as f64, "writes")]
     }
 
@@ -249,41 +184,6 @@ fn spawn_hog(kernel: &Arc<Kernel>, cx: &Cx, shared: &Shared, cpu: CpuId) -> (Arc
     let attached = kernel.cpuset_attach(cx, &shared.cs, &[Arc::clone(&task)]);
     debug_assert_eq!(attached, Ok(()), "the cpuset always has mems");
     (task, mm)
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    sets: Vec<NodeMask>,
-    next: usize,
-    interval_ns: u64,
-    left: Option<u64>,
-}
-
-impl TaskBody for Writer {
-    fn step(&mut self, env: &mut Env<'_>) -> Step {
-        match &mut self.left {
-            Some(0) => {
-                env.kernel.clock.sleep(10_000_000);
-                return Step::Continue;
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        let mems = self.sets[self.next];
-        self.next = (self.next + 1) % self.sets.len();
-        let cs = &self.shared.cs;
-        let written = env.time(MEMS_WRITE, |kernel, cx| kernel.cpuset_write_mems(cx, cs, &mems));
-        debug_assert_eq!(written, Ok(()), "nodes with memory");
-        self.shared.writes.fetch_add(1, Ordering::Relaxed);
-        if self.interval_ns > 0 {
-            env.kernel.clock.sleep(self.interval_ns);
-        }
-        Step::Continue
-    }
-
-    fn finish(&mut self, env: &mut Env<'_>) {
-        env.kernel.do_exit(env.cx);
-    }
 }
 
 struct Hog {

@@ -11,6 +11,8 @@
 //! [`Recorder`], the explorer none.
 
 pub mod cpuset01;
+pub mod mbind_churn;
+mod mems_writer;
 pub mod offline_free;
 pub mod options;
 pub mod page_alloc;
@@ -206,6 +208,7 @@ impl Env<'_> {
 pub fn all() -> &'static [&'static dyn Workload] {
     &[
         &cpuset01::Cpuset01,
+        &mbind_churn::MbindChurn,
         &offline_free::OfflineFree,
         &zonelist_rebuild::ZonelistRebuild,
         &page_alloc::PageAlloc,

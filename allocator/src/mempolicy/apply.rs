@@ -141,7 +141,8 @@ impl Kernel {
             }
             Mode::PreferredMany => self.alloc_preferred_many(cx, gfp, order, policy, local),
             Mode::Default | Mode::Preferred | Mode::Bind | Mode::Local => {
-                // Before the test, so that it can't be newer than what passed.
+                // Before the test, so that they can't be newer than what passed.
+                let cookie = cx.task.mems_allowed_seq.raw();
                 let mems = cx.task.mems_allowed.word(0);
                 let (nid, nodemask) = self.policy_node_and_mask(cx, gfp, policy, local);
                 if self.instrumented {
@@ -150,7 +151,13 @@ impl Kernel {
                 } else {
                     cx.seen_at_d4.set([nodemask.word(0), mems]);
                 }
-                self.alloc_pages(cx, gfp, order, nid, nodemask)
+                let page = self.alloc_pages(cx, gfp, order, nid, nodemask);
+                if let (Some(pfn), Nodemask::Live(mask)) = (page, nodemask)
+                    && self.page_node(pfn).is_some_and(|node| !mask.test(node))
+                {
+                    self.judge_placement(cx, gfp, policy, cookie, pfn);
+                }
+                page
             }
         }
     }

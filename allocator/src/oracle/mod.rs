@@ -10,6 +10,7 @@ pub mod extra_victim;
 pub mod finding;
 mod fold;
 pub mod isolation;
+pub mod placement;
 pub mod premature_oom;
 pub mod progress;
 pub mod reserves;
