@@ -24,11 +24,7 @@ pub fn summary(run: &Run, file: Option<&Path>) -> String {
 pub fn summary_with(run: &Run, file: Option<&Path>, percentiles: &[f64]) -> String {
     let mut head = Vec::new();
     if run.interrupted {
-        let whole = run.whole_rounds().count();
-        head.push(format!(
-            "INTERRUPTED after {whole} of {} rounds ({:.1} s)",
-            run.planned_rounds, run.phases.measured_s
-        ));
+        head.push(cut_short(run));
     }
     let first = first_line(run);
     let seed = format!("seed {:#x}", run.seed);
@@ -212,6 +208,17 @@ fn value(op: &Op, percentile: f64) -> Option<u64> {
     Some(histogram.quantile(percentile / 100.0))
 }
 
+/// Why a run ended before its time: a signal, or a finding (a lockup, or --stop-on-finding).
+fn cut_short(run: &Run) -> String {
+    let whole = run.whole_rounds().count();
+    let planned = run.planned_rounds;
+    if run.exit == 1 {
+        let since_start = run.phases.warmup_s + run.phases.measured_s;
+        return format!("ENDED by a finding, {since_start:.2} s after the load began");
+    }
+    format!("INTERRUPTED after {whole} of {planned} rounds ({:.1} s)", run.phases.measured_s)
+}
+
 fn verdicts(run: &Run) -> Vec<String> {
     let premature = &run.oom.premature;
     let kills = run.oom.kills;
@@ -325,6 +332,15 @@ mod tests {
         run.phases.measured_s = 4.6;
         let text = summary(&run, None);
         assert!(text.starts_with("INTERRUPTED after 3 of 10 rounds (4.6 s)\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_a_finding_ended_says_when() {
+        let mut run = Sample { premature_rounds: 1, ..Sample::default() }.run();
+        (run.interrupted, run.exit) = (true, 1);
+        (run.phases.warmup_s, run.phases.measured_s) = (1.0, 0.25);
+        let text = summary(&run, None);
+        assert!(text.starts_with("ENDED by a finding, 1.25 s after the load began\n"), "{text}");
     }
 
     #[test]

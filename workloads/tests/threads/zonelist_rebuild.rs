@@ -1,14 +1,13 @@
 //! Zonelists are rebuilt under allocations on real threads: what each variant shows.
 
+use crate::run::{Ran, assert_every_page_is_back};
 use allocator::ids::{CpuId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::oracle::FindingKind;
 use allocator::policy::{Axis, Policy, ZonelistPolicy};
+use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU32, Ordering};
-use allocator::sync::{self, Arc};
-use allocator::task::Cx;
-use workloads::{Env, NoRecorder, OptionValue, Options, Step, TaskSpec};
+use workloads::{Env, OptionValue, Options, Step, TaskSpec};
 
 const BLOCK: u64 = 1024;
 const WORKERS: u32 = 3;
@@ -29,65 +28,26 @@ fn options() -> Options {
     options
 }
 
-struct Ran {
-    kernel: Arc<Kernel>,
-    figures: Vec<(&'static str, f64, &'static str)>,
-    remarks: Vec<String>,
-}
-
-impl Ran {
-    fn figure(&self, name: &str) -> f64 {
-        self.figures.iter().find(|f| f.0 == name).unwrap().1
-    }
-}
-
 /// `rebuilds` steps of the rebuilder, with an interrupt due on every CPU before each of a worker's.
 fn run(policy: Policy, options: &Options, rebuilds: u32, with_irqs: bool) -> Ran {
-    let workload = workloads::find("zonelist-rebuild").unwrap();
-    let machine = machine();
-    workload.check(&machine, &policy, options, WORKERS).unwrap();
-    let mut config = KernelConfig { kswapd: false, ..KernelConfig::default() };
-    workload.configure(&mut config, options);
-    let kernel = Kernel::boot(machine, policy, config).unwrap();
-    let before = kernel.census();
-    let cx = kernel.kernel_thread("harness", CpuId(0));
-    let mut scene = workload.scene(&kernel, &cx, options, WORKERS, 7).unwrap();
     let left = Arc::new(AtomicU32::new(rebuilds));
-    let handles: Vec<_> = scene
-        .tasks()
-        .into_iter()
-        .map(|mut spec: TaskSpec| {
-            let (kernel, left) = (Arc::clone(&kernel), Arc::clone(&left));
-            sync::spawn("task", move || {
-                let is_rebuilder = spec.task.process.comm == "hotplug";
-                let mut cx = Cx::new(spec.task, 7);
-                let mut recorder = NoRecorder;
-                let mut env = Env { kernel: &kernel, cx: &mut cx, recorder: &mut recorder };
-                while left.load(Ordering::Relaxed) > 0 {
-                    if with_irqs {
-                        (0..2).for_each(|cpu| kernel.raise_irq(CpuId(cpu)));
-                    }
-                    if spec.body.step(&mut env) == Step::Done {
-                        break;
-                    }
-                    if is_rebuilder {
-                        left.fetch_sub(1, Ordering::Relaxed);
-                    }
-                }
-                spec.body.finish(&mut env);
-            })
-        })
-        .collect();
-    for handle in handles {
-        handle.join().unwrap();
-    }
-    let (figures, remarks) = (scene.figures(), scene.remarks());
-    scene.finish(&kernel, &cx);
-    let after = kernel.census();
-    assert_eq!(after.violations, Vec::<String>::new(), "{policy}");
-    let found = (after.allocated, after.offline, after.frames);
-    assert_eq!(found, (0, 0, before.frames), "{policy}");
-    Ran { kernel, figures, remarks }
+    let drive = move |_, spec: &mut TaskSpec, env: &mut Env<'_>| {
+        let is_rebuilder = spec.task.process.comm == "hotplug";
+        while left.load(Ordering::Relaxed) > 0 {
+            if with_irqs {
+                (0..2).for_each(|cpu| env.kernel.raise_irq(CpuId(cpu)));
+            }
+            if spec.body.step(env) == Step::Done {
+                break;
+            }
+            if is_rebuilder {
+                left.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let ran = crate::run::run("zonelist-rebuild", machine(), policy, options, WORKERS, drive);
+    assert_every_page_is_back(&ran, &policy.to_string());
+    ran
 }
 
 fn with(zonelist: ZonelistPolicy) -> Policy {

@@ -1,15 +1,14 @@
 //! Memory goes offline and comes back under load on real threads, by every variant: each page is
 //! accounted for afterwards, whatever failed, was signalled or undone on the way.
 
-use allocator::ids::{CpuId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
+use crate::run::{Ran, assert_every_page_is_back};
+use allocator::ids::ZoneIdx;
 use allocator::machine::{Machine, Zone};
 use allocator::oracle::FindingKind;
 use allocator::policy::{Axis, OfflinePolicy, Policy, presets};
+use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use allocator::sync::{self, Arc};
-use allocator::task::Cx;
-use workloads::{Env, NoRecorder, OptionValue, Options, Scene, Step, TaskSpec};
+use workloads::{Env, OptionValue, Options, Step, TaskSpec};
 
 const BLOCK: u64 = 1024;
 
@@ -35,78 +34,34 @@ fn options(pinned: f64, timeout_us: u64) -> Options {
     options
 }
 
-struct Ran {
-    kernel: Arc<Kernel>,
-    figures: Vec<(&'static str, f64, &'static str)>,
-}
-
-impl Ran {
-    fn figure(&self, name: &str) -> f64 {
-        self.figures.iter().find(|f| f.0 == name).unwrap().1
-    }
-
-    fn nr(&self, kind: FindingKind) -> u64 {
-        self.kernel.findings.nr(kind)
-    }
-}
-
 /// Workers go on until both offliners have made their steps.
 fn run(policy: Policy, options: &Options, offline_steps: u64) -> Ran {
     const WORKERS: u32 = 2;
-    let workload = workloads::find("offline-free").unwrap();
-    let machine = machine();
-    workload.check(&machine, &policy, options, WORKERS).unwrap();
-    let mut config = KernelConfig { kswapd: false, ..KernelConfig::default() };
-    workload.configure(&mut config, options);
-    let kernel = Kernel::boot(machine, policy, config).unwrap();
-    let before = kernel.census();
-    let cx = kernel.kernel_thread("harness", CpuId(0));
-    let mut scene = workload.scene(&kernel, &cx, options, WORKERS, 7).unwrap();
-    drive(&kernel, &mut *scene, WORKERS as usize, offline_steps);
-    let figures = scene.figures();
-    scene.finish(&kernel, &cx);
-    kernel.lru_add_drain_all(&cx);
-    let after = kernel.census();
-    assert_eq!(after.violations, Vec::<String>::new(), "{policy}");
-    let found = (after.allocated, after.offline, after.frames);
-    assert_eq!(found, (0, 0, before.frames), "{policy}");
-    for zone in kernel.populated_zones() {
+    const OFFLINERS: u64 = 2;
+    let over = Arc::new(AtomicBool::new(false));
+    let busy = Arc::new(AtomicU64::new(OFFLINERS));
+    let drive = move |n: usize, spec: &mut TaskSpec, env: &mut Env<'_>| {
+        let mut steps = 0;
+        while !over.load(Ordering::Relaxed) && spec.body.step(env) != Step::Done {
+            steps += 1;
+            if n >= WORKERS as usize && steps == offline_steps {
+                if busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    over.store(true, Ordering::Relaxed);
+                }
+                break;
+            }
+        }
+    };
+    let ran = crate::run::run("offline-free", machine(), policy, options, WORKERS, drive);
+    assert_every_page_is_back(&ran, &policy.to_string());
+    for zone in ran.kernel.populated_zones() {
         assert_eq!(zone.nr_isolate_pageblock.load(Ordering::Relaxed), 0, "{policy}");
     }
-    Ran { kernel, figures }
+    ran
 }
 
-fn drive(kernel: &Arc<Kernel>, scene: &mut dyn Scene, workers: usize, offline_steps: u64) {
-    let over = Arc::new(AtomicBool::new(false));
-    let busy = Arc::new(AtomicU64::new(0));
-    let specs: Vec<TaskSpec> = scene.tasks();
-    busy.store((specs.len() - workers) as u64, Ordering::Relaxed);
-    let handles: Vec<_> = specs
-        .into_iter()
-        .enumerate()
-        .map(|(n, mut spec)| {
-            let (kernel, over, busy) = (Arc::clone(kernel), Arc::clone(&over), Arc::clone(&busy));
-            sync::spawn("task", move || {
-                let mut cx = Cx::new(spec.task, 7);
-                let mut recorder = NoRecorder;
-                let mut env = Env { kernel: &kernel, cx: &mut cx, recorder: &mut recorder };
-                let mut steps = 0;
-                while !over.load(Ordering::Relaxed) && spec.body.step(&mut env) != Step::Done {
-                    steps += 1;
-                    if n >= workers && steps == offline_steps {
-                        if busy.fetch_sub(1, Ordering::Relaxed) == 1 {
-                            over.store(true, Ordering::Relaxed);
-                        }
-                        break;
-                    }
-                }
-                spec.body.finish(&mut env);
-            })
-        })
-        .collect();
-    for handle in handles {
-        handle.join().unwrap();
-    }
+fn nr(ran: &Ran, kind: FindingKind) -> u64 {
+    ran.kernel.findings.nr(kind)
 }
 
 /// *Expected*: after more than a thousand cycles altogether, failed and signalled ones among them,
@@ -125,8 +80,8 @@ fn every_variant_keeps_every_page_through_many_cycles() {
             assert_eq!(ran.figure("offline_drains_max"), 1.0);
             assert_eq!(ran.figure("offline_drains_mean"), 1.0);
             assert_eq!(ran.figure("strays_on_pcplists"), 0.0);
-            assert_eq!(ran.nr(FindingKind::StrayPage) + ran.nr(FindingKind::SpuriousEbusy), 0);
-            assert_eq!(ran.nr(FindingKind::IsolatedHandedOut), 0);
+            assert_eq!(nr(&ran, FindingKind::StrayPage) + nr(&ran, FindingKind::SpuriousEbusy), 0);
+            assert_eq!(nr(&ran, FindingKind::IsolatedHandedOut), 0);
         }
     }
     assert!(cycles > 1_000.0, "{cycles} cycles");
