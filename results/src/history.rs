@@ -97,17 +97,32 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::io(dir, "make the directory"))?;
         let file = dir.join(INDEX_FILE);
-        if file.exists() {
-            return Ok(Self { dir: dir.to_owned(), database: Database::open(&file)? });
+        if !file.exists() {
+            let _lock = lock(dir)?;
+            // Somebody else may have made it while we waited.
+            if !file.exists() {
+                Self::make(dir, &file)?;
+            }
         }
-        let _lock = lock(dir)?;
-        // Somebody else may have made it while we waited.
-        let new = !file.exists();
-        let mut history = Self { dir: dir.to_owned(), database: Database::open(&file)? };
-        if new && let Ok(files) = store::run_files(dir) {
-            history.index(&files)?;
+        Ok(Self { dir: dir.to_owned(), database: Database::open(&file)? })
+    }
+
+    /// Makes an index of what is there; under the lock. It has its name only when it is whole, so
+    /// that nobody opens half of one.
+    fn make(dir: &Path, file: &Path) -> Result<Added> {
+        let temporary = dir.join(format!(".{INDEX_FILE}.{:016x}.tmp", rand::random::<u64>()));
+        let build = || -> Result<Added> {
+            let mut fresh = Self { dir: dir.to_owned(), database: Database::open(&temporary)? };
+            let added = fresh.index(&store::run_files(dir)?)?;
+            fresh.database.close()?;
+            fs::rename(&temporary, file).map_err(Error::io(file, "write"))?;
+            Ok(added)
+        };
+        let built = build();
+        if built.is_err() {
+            let _ = fs::remove_file(&temporary);
         }
-        Ok(history)
+        built
     }
 
     /// Makes the index anew from the run directories. A damaged index is kept beside it under
@@ -126,18 +141,7 @@ impl History {
             }
             Some(Ok(_)) | None => {}
         }
-        let temporary = dir.join(format!(".{INDEX_FILE}.{:016x}.tmp", rand::random::<u64>()));
-        let build = || -> Result<Added> {
-            let mut fresh = Self { dir: dir.to_owned(), database: Database::open(&temporary)? };
-            let added = fresh.index(&store::run_files(dir)?)?;
-            fresh.database.close()?;
-            fs::rename(&temporary, &file).map_err(Error::io(&file, "write"))?;
-            Ok(added)
-        };
-        let built = build();
-        if built.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
+        let built = Self::make(dir, &file);
         drop(lock);
         Ok((Self::open(dir)?, built?))
     }
