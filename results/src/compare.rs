@@ -58,8 +58,8 @@ pub enum Style {
 pub struct Args {
     /// Base: a file, a run directory or a directory of runs.
     pub base: PathBuf,
-    /// The other; `None` compares the variants of one run with each other.
-    pub new: Option<PathBuf>,
+    /// The others, each compared with the base; none compares the variants of one run with each other.
+    pub new: Vec<PathBuf>,
     /// Gates as typed (`fault.p99>5%`, `max>2ms`).
     pub fail_on: Vec<String>,
     /// Layout.
@@ -108,9 +108,18 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let gates = args.fail_on.iter().map(|text| text.parse()).collect::<Result<Vec<Gate>>>()?;
     let base = store::load(&args.base)?;
     let mut warnings = Vec::new();
-    let pairs = match &args.new {
-        Some(new) => pair_up(base, store::load(new)?, &mut warnings)?,
-        None => variants_of_sessions(base)?,
+    let pairs = match args.new.as_slice() {
+        [] => variants_of_sessions(base)?,
+        [new] => pair_up(base, store::load(new)?, &mut warnings)?,
+        several => {
+            let mut pairs = Vec::new();
+            for new in several {
+                pairs.extend(pair_up(base.clone(), store::load(new)?, &mut warnings)?);
+            }
+            // Those of one base stand together.
+            pairs.sort_by(|a, b| a.base[0].run.run_id.cmp(&b.base[0].run.run_id));
+            pairs
+        }
     };
     let options = Options {
         gates,
@@ -199,7 +208,7 @@ pub fn show(comparisons: &[Comparison], style: Style, runs: &[&Run]) -> String {
     };
     match style {
         Style::Robot => each(robot::table),
-        Style::Mmtests => each(mmtests::table),
+        Style::Mmtests => mmtests::tables(comparisons),
         Style::Markdown => each(markdown::table),
         Style::Mail => mail::text(comparisons, runs),
         Style::Json => {

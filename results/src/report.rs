@@ -1,6 +1,7 @@
 //! Pictures of records: a page for browsers, plots for terminals, a text for mailing lists; and the
 //! one door to all documents that are made of saved runs.
 
+pub mod curve;
 mod html;
 mod lanes;
 mod mail;
@@ -52,6 +53,8 @@ pub struct Args {
     pub format: Format,
     /// Directory with a history, and the figures whose trend the page shows.
     pub history: Option<(PathBuf, Vec<String>)>,
+    /// Comparisons that were made elsewhere, shown with those among the runs.
+    pub judged: Vec<Comparison>,
 }
 
 /// What a report gave.
@@ -88,16 +91,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
                     trends.push((figure.clone(), trend(&history, figure, &Filter::default())?));
                 }
             }
-            html::page(&loaded, &comparisons(&loaded, &mut warnings), &trends, &mut warnings)?
+            let compared = compared(args, &loaded, &mut warnings);
+            html::page(&loaded, &compared, &trends, &mut warnings)?
         }
-        Format::Mail => mail::document(&runs, &comparisons(&loaded, &mut warnings)),
+        Format::Mail => mail::document(&runs, &compared(args, &loaded, &mut warnings)),
         Format::Text => loaded
             .iter()
             .map(|l| text::summary(&l.run, Some(&l.path)))
             .collect::<Vec<_>>()
             .join("\n"),
-        Format::Ktap => export::ktap::document(&runs, &comparisons(&loaded, &mut warnings)),
-        Format::Junit => export::junit::document(&runs, &comparisons(&loaded, &mut warnings)),
+        Format::Ktap => export::ktap::document(&runs, &compared(args, &loaded, &mut warnings)),
+        Format::Junit => export::junit::document(&runs, &compared(args, &loaded, &mut warnings)),
         Format::OpenMetrics => export::openmetrics::document(&runs),
         Format::Csv => export::csv::document(&runs),
         Format::Hgrm(op) => hgrm(&runs, op)?,
@@ -106,6 +110,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
         store::write_atomic(output, text.as_bytes())?;
     }
     Ok(Outcome { text, warnings })
+}
+
+/// What was judged elsewhere, then the variants of each session against the first.
+fn compared(args: &Args, loaded: &[Loaded], warnings: &mut Vec<String>) -> Vec<Comparison> {
+    args.judged.iter().cloned().chain(comparisons(loaded, warnings)).collect()
 }
 
 /// The variants of each session against the first.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::compare::stats;
+use crate::find_time;
 use crate::format::{self, count, fit, ns, plain, rate, thousands};
 use crate::histogram::{Histogram, enough_samples};
 use crate::schema::{Host, Op, Run};
@@ -248,6 +249,10 @@ fn verdicts(run: &Run) -> Vec<String> {
         thousands(run.oom.extra_victims)
     )];
     lines.push(pages(run));
+    lines.extend(windows(run));
+    if let Some(time) = find_time::of(run).filter(|t| t.found > 0) {
+        lines.push(format!("find    {}", time.text()));
+    }
     let entries = run.slow_path.entries;
     if premature.definite == 0 && run.findings.iter().all(|f| !f.counts) {
         lines.push(match stats::bound_of_none(entries) {
@@ -261,6 +266,17 @@ fn verdicts(run: &Run) -> Vec<String> {
         });
     }
     lines
+}
+
+/// How wide the race windows were and how often somebody stepped in, in one line.
+fn windows(run: &Run) -> Option<String> {
+    let tell = |(name, window): (&String, &crate::schema::Window)| {
+        let label = name.split('_').next().unwrap_or(name);
+        let long = window.p50_ns.map_or(String::new(), |p50| format!("{} ", ns(p50 as f64)));
+        format!("{label} {long}{} of {}", count(window.entered as f64), count(window.passes as f64))
+    };
+    let told: Vec<String> = run.windows.iter().map(tell).collect();
+    (!told.is_empty()).then(|| format!("windows {}  (entered of opened)", told.join("; ")))
 }
 
 fn pages(run: &Run) -> String {

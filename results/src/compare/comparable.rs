@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::stats::{self, FEWEST_PAIRS};
 use crate::error::Error;
+use crate::find_time;
 use crate::schema::{Comparison, Difference, Round, Run};
 
 /// Everything that makes two runs incomparable, by path in the record.
@@ -114,6 +115,7 @@ pub(super) fn notes(base: &[&Run], new: &[&Run], comparison: &Comparison) -> Vec
         ));
     }
     notes.extend(power(comparison));
+    notes.extend(outliers(comparison));
     notes.extend(time_to_find(base, new, comparison));
     notes
 }
@@ -143,27 +145,37 @@ fn power(comparison: &Comparison) -> Option<String> {
     })
 }
 
+/// Rounds that lie far off the others: something else ran on the machine meanwhile. By the first
+/// rate: further from the median than five times the median deviation, and than a tenth of it.
+fn outliers(comparison: &Comparison) -> Option<String> {
+    let row = comparison.metrics.iter().find(|row| row.name.ends_with(".ops_per_s"))?;
+    let of = |samples: &[f64]| -> usize {
+        let Some(median) = stats::median(samples) else { return 0 };
+        let off: Vec<f64> = samples.iter().map(|s| (s - median).abs()).collect();
+        let Some(usual) = stats::median(&off) else { return 0 };
+        off.iter().filter(|d| **d > 5.0 * usual && **d > median / 10.0).count()
+    };
+    let (base, new) = (of(&row.base.samples), of(&row.new.samples));
+    (base + new > 0).then(|| {
+        let (b, n) = (&comparison.base.label, &comparison.new.label);
+        format!(
+            "outliers: {base} rounds of {b}, {new} of {n} are far off the median of {}; something else ran: see stress machine --check",
+            row.name
+        )
+    })
+}
+
 /// Median time to the first finding, rounds without one counted as longer than the round.
 fn time_to_find(base: &[&Run], new: &[&Run], comparison: &Comparison) -> Option<String> {
-    let side = |runs: &[&Run]| -> Option<(String, bool)> {
-        let rounds: Vec<&Round> = runs
-            .iter()
-            .flat_map(|run| &run.rounds)
-            .filter(|r| r.complete || r.first_finding_s.is_some())
-            .collect();
-        let longest = rounds.iter().map(|r| r.measured_s).fold(0.0, f64::max);
-        let times: Vec<f64> =
-            rounds.iter().map(|r| r.first_finding_s.unwrap_or(f64::INFINITY)).collect();
-        let median = stats::median(&times)?;
-        let text =
-            if median.is_finite() { format!("{median:.2} s") } else { format!(">{longest:.2} s") };
-        Some((text, times.iter().any(|t| t.is_finite())))
-    };
-    let ((b, b_found), (n, n_found)) = (side(base)?, side(new)?);
-    (b_found || n_found).then(|| {
+    let side = |runs: &[&Run]| find_time::of_all(runs.iter().copied());
+    let (b, n) = (side(base)?, side(new)?);
+    (b.found > 0 || n.found > 0).then(|| {
         format!(
-            "median time to the first finding: {} {b}, {} {n}",
-            comparison.base.label, comparison.new.label
+            "median time to the first finding: {} {}, {} {}",
+            comparison.base.label,
+            b.median(),
+            comparison.new.label,
+            n.median()
         )
     })
 }

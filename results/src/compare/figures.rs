@@ -15,7 +15,7 @@ pub(crate) struct OpFigure {
     value: fn(&Op) -> Option<f64>,
 }
 
-pub(crate) const OP_FIGURES: [OpFigure; 9] = [
+pub(crate) const OP_FIGURES: [OpFigure; 10] = [
     OpFigure { name: "ops_per_s", better: "higher", usual: true, value: |op| Some(op.rate_per_s) },
     OpFigure {
         name: "ops_per_cpu_s",
@@ -28,6 +28,12 @@ pub(crate) const OP_FIGURES: [OpFigure; 9] = [
         better: "lower",
         usual: false,
         value: |op| op.latency_ns.map(|l| l.mean),
+    },
+    OpFigure {
+        name: "mid_ns",
+        better: "lower",
+        usual: false,
+        value: |op| op.latency_ns.and_then(|l| l.mid),
     },
     OpFigure { name: "p50_ns", better: "lower", usual: true, value: |op| tail(op, 0.5, |l| l.p50) },
     OpFigure {
@@ -98,7 +104,8 @@ impl Column {
     }
 
     /// Whether the difference of latencies is less than the clock can tell: five of its steps, or
-    /// the cost of reading it.
+    /// the cost of reading it. Means are of many readings: steps even out in them, and the cost is
+    /// in both sides.
     pub(super) fn below_clock(&self, clock: &Clock) -> bool {
         let resolution = (clock.step_ns.unwrap_or(0.0) * 5.0).max(clock.read_ns.unwrap_or(0.0));
         let (Some(base), Some(new)) =
@@ -106,7 +113,8 @@ impl Column {
         else {
             return false;
         };
-        self.name.ends_with("_ns") && base != new && (new - base).abs() < resolution
+        let is_mean = self.name.ends_with(".mid_ns") || self.name.ends_with(".mean_ns");
+        self.name.ends_with("_ns") && !is_mean && base != new && (new - base).abs() < resolution
     }
 }
 

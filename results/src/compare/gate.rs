@@ -64,9 +64,10 @@ impl FromStr for Gate {
 
 /// Operation and full name of the figure; what is no figure of operations is a name by itself.
 fn split_name(name: &str) -> (Option<String>, String) {
-    const ALIASES: [(&str, &str); 11] = [
+    const ALIASES: [(&str, &str); 12] = [
         ("rate", "ops_per_s"),
         ("mean", "mean_ns"),
+        ("mid", "mid_ns"),
         ("p50", "p50_ns"),
         ("median", "p50_ns"),
         ("p90", "p90_ns"),

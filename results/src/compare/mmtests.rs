@@ -2,52 +2,67 @@
 
 use super::numbers::{fit, value};
 use super::stats;
-use crate::schema::{Comparison, CountRow, MetricRow};
+use crate::schema::{Comparison, MetricRow, MetricSide};
 
-/// The whole table.
-pub(super) fn table(c: &Comparison) -> String {
-    let mut out =
-        format!("{:<26}{:>24}{:>24}\n", "", fit(&c.base.label, 22), fit(&c.new.label, 22));
-    for row in &c.metrics {
+/// The tables: comparisons with the same base stand in one, a column for each.
+pub(super) fn tables(comparisons: &[Comparison]) -> String {
+    let same_base = |a: &Comparison, b: &Comparison| a.base.run_ids == b.base.run_ids;
+    comparisons.chunk_by(same_base).map(table).collect::<Vec<_>>().join("\n")
+}
+
+/// One table; at least one comparison.
+fn table(all: &[Comparison]) -> String {
+    let Some(first) = all.first() else { return String::new() };
+    let mut out = format!("{:<26}{:>24}", "", fit(&first.base.label, 22));
+    all.iter().for_each(|c| out.push_str(&format!("{:>24}", fit(&c.new.label, 22))));
+    out.push('\n');
+    for row in &first.metrics {
         let (kind, name) = name(row);
-        let (base, new) = if kind == "Hmean" {
-            (stats::harmonic_mean(&row.base.samples), stats::harmonic_mean(&row.new.samples))
-        } else {
-            (row.base.mean, row.new.mean)
+        let is_rate = kind == "Hmean";
+        let mean = |side: &MetricSide| {
+            if is_rate { stats::harmonic_mean(&side.samples) } else { side.mean }
         };
-        let gain = gain(base, new, row.better.as_deref());
-        out.push_str(&line(kind, &name, &value(base), &value(new), gain, row.significant));
+        let base = mean(&row.base);
+        let of = |c: &Comparison| {
+            let Some(row) = c.metrics.iter().find(|r| r.name == row.name) else {
+                return cell("-", None, false);
+            };
+            let new = mean(&row.new);
+            cell(&value(new), gain(base, new, row.better.as_deref()), row.significant)
+        };
+        let cells = all.iter().map(of).collect();
+        out.push_str(&line(kind, &name, &value(base), cells));
     }
-    for count in c.counts.iter().filter(|count| count.attempt == "round") {
-        let CountRow { base, new, .. } = count;
-        let gain = gain(Some(base.events as f64), Some(new.events as f64), Some("lower"));
+    for count in first.counts.iter().filter(|count| count.attempt == "round") {
+        let base = count.base.events;
+        let of = |c: &Comparison| {
+            let Some(count) = c.counts.iter().find(|n| n.name == count.name) else {
+                return cell("-", None, false);
+            };
+            let new = count.new.events;
+            cell(&new.to_string(), gain(Some(base as f64), Some(new as f64), Some("lower")), false)
+        };
         let name = count.name.trim_end_matches(".rounds").replace('_', "-");
-        out.push_str(&line(
-            "Ops",
-            &name,
-            &base.events.to_string(),
-            &new.events.to_string(),
-            gain,
-            false,
-        ));
+        out.push_str(&line("Ops", &name, &base.to_string(), all.iter().map(of).collect()));
     }
-    for note in &c.notes {
-        out.push_str(&format!("note  {note}\n"));
+    let mut told: Vec<&String> = Vec::new();
+    for note in all.iter().flat_map(|c| &c.notes) {
+        if !told.contains(&note) {
+            told.push(note);
+            out.push_str(&format!("note  {note}\n"));
+        }
     }
     out
 }
 
-fn line(
-    kind: &str,
-    name: &str,
-    base: &str,
-    new: &str,
-    gain: Option<f64>,
-    significant: bool,
-) -> String {
+fn line(kind: &str, name: &str, base: &str, cells: Vec<String>) -> String {
+    format!("{kind:<9} {name:<16}{base:>14} ({:>7.2}%){}\n", 0.0, cells.concat())
+}
+
+fn cell(new: &str, gain: Option<f64>, significant: bool) -> String {
     let (open, close) = if significant { ('*', '*') } else { ('(', ')') };
     let gain = gain.map_or("      -".to_owned(), |g| format!("{g:>7.2}%"));
-    format!("{kind:<9} {name:<16}{base:>14} ({:>7.2}%){new:>14} {open}{gain}{close}\n", 0.0)
+    format!("{new:>14} {open}{gain}{close}")
 }
 
 /// Percent of the base that was gained; a loss is negative whichever way the figure counts.
@@ -67,6 +82,7 @@ fn name(row: &MetricRow) -> (&'static str, String) {
         "ops_per_s" => ("Hmean", "-rate"),
         "ops_per_cpu_s" => ("Hmean", "-cpu-rate"),
         "mean_ns" => ("Amean", ""),
+        "mid_ns" => ("Mid 80%", ""),
         "p50_ns" => ("Lat 50%", ""),
         "p90_ns" => ("Lat 90%", ""),
         "p99_ns" => ("Lat 99%", ""),

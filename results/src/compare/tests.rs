@@ -149,7 +149,7 @@ fn unlike_sides_are_refused_by_the_keys_that_differ_unless_forced() {
     let (old_file, new_file) = (dir.path().join("old.json"), dir.path().join("new.json"));
     save(&base, &old_file, false).unwrap();
     save(&new, &new_file, false).unwrap();
-    let args = Args { base: old_file.clone(), new: Some(new_file.clone()), ..Args::default() };
+    let args = Args { base: old_file.clone(), new: vec![new_file.clone()], ..Args::default() };
     let message = run(&args).unwrap_err().to_string();
     assert_eq!(
         message,
@@ -223,7 +223,7 @@ fn directories_pair_by_settings_and_variant() {
     place("new", "other", &other);
     let args = Args {
         base: dir.path().join("old"),
-        new: Some(dir.path().join("new")),
+        new: vec![dir.path().join("new")],
         fail_on: vec!["fault.p50>5%".into()],
         ..Args::default()
     };
@@ -241,6 +241,35 @@ fn directories_pair_by_settings_and_variant() {
         "{:?}",
         outcome.warnings
     );
+}
+
+#[test]
+fn several_others_stand_in_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = |variant: &'static str, slowdown: f64| {
+        let file = dir.path().join(format!("{variant}.json"));
+        let run = Sample { variant, slowdown, seed: slowdown.to_bits(), ..Sample::default() }.run();
+        store::save(&run, &file, false).unwrap();
+        file
+    };
+    let base = keep("v4.11", 1.0);
+    let new = vec![keep("v4.13", 1.2), keep("v6.1", 2.0)];
+    let args = Args { base, new, style: Style::Mmtests, ..Args::default() };
+    let text = run(&args).unwrap().text;
+    let head = text.lines().next().unwrap();
+    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["v4.11", "v4.13", "v6.1"]);
+    let row = text.lines().find(|l| l.starts_with("Lat 50%")).unwrap();
+    assert_eq!(row.matches('%').count(), 1 + 3, "{row}");
+    assert_eq!(text.lines().filter(|l| l.starts_with("Lat 50%   fault ")).count(), 1, "{text}");
+}
+
+#[test]
+fn a_round_far_off_is_told() {
+    let (mut base, new) = both(Sample::default(), Sample::default());
+    let note = |base: &Run| compared(base, &new, &[]).notes.join("\n");
+    assert!(!note(&base).contains("outliers"), "{}", note(&base));
+    base.rounds[3].ops[0].rate_per_s *= 0.5;
+    assert!(note(&base).contains("outliers: 1 rounds of v4.11, 0 of v4.13"), "{}", note(&base));
 }
 
 #[test]
@@ -270,7 +299,7 @@ fn a_copy_of_a_run_adds_no_rounds() {
         save(&sample, &dir.path().join(name).join("run.json"), false).unwrap();
     }
     let args =
-        Args { base: dir.path().to_owned(), new: Some(dir.path().join("a")), ..Args::default() };
+        Args { base: dir.path().to_owned(), new: vec![dir.path().join("a")], ..Args::default() };
     let c = &run(&args).unwrap().comparisons[0];
     assert_eq!((c.pairs, c.base.run_ids.len()), (10, 1));
     assert!(c.notes.contains(&"both sides hold the same run".to_owned()));
@@ -305,7 +334,7 @@ fn findings_are_counted_in_rounds_with_exact_bounds() {
     assert!(
         c.notes
             .iter()
-            .any(|n| n == "median time to the first finding: v4.11 0.75 s, v4.13 >2.00 s"),
+            .any(|n| n == "median time to the first finding: v4.11 0.75 s, v4.13 >2.10 s"),
         "{:?}",
         c.notes
     );
@@ -333,7 +362,7 @@ fn a_thousand_files_are_compared_in_two_seconds() {
         save(&run, &dir.path().join(side).join(i.to_string()).join("run.json"), false).unwrap();
     }
     let args =
-        Args { base: dir.path().join("old"), new: Some(dir.path().join("new")), ..Args::default() };
+        Args { base: dir.path().join("old"), new: vec![dir.path().join("new")], ..Args::default() };
     let (start, cpu) = (std::time::Instant::now(), cpu_seconds());
     let outcome = run(&args).unwrap();
     let (took, cpu) = (start.elapsed(), cpu_seconds() - cpu);

@@ -20,6 +20,8 @@ pub struct CheckArgs {
     pub baseline: Option<String>,
     /// How many equal nights make the baseline; 10 unless given.
     pub last: Option<usize>,
+    /// Runs, by id, that are no baseline: the other new ones, which may be of the same cell.
+    pub except: Vec<String>,
     /// Gates.
     pub fail_on: Vec<String>,
     /// A first night without any baseline is well.
@@ -109,7 +111,8 @@ fn nights(history: &History, rows: &[RunRow], run: &Run, args: &CheckArgs) -> Re
     let cell = database::cell(run);
     let equal = |row: &&RunRow| {
         let before = (&row.started, &row.run_id) < (&run.started, &run.run_id);
-        row.cell == cell && before && !row.interrupted && row.rounds > 0
+        let is_base = before && !args.except.contains(&row.run_id);
+        row.cell == cell && is_base && !row.interrupted && row.rounds > 0
     };
     let mut found: Vec<&RunRow> = rows.iter().filter(equal).collect();
     let keep = args.last.unwrap_or(10).max(1);
@@ -169,6 +172,7 @@ fn mean_round(rounds: &[&Round]) -> Round {
         if let Some(latency) = &mut op.latency_ns {
             let whole = |v: Option<f64>, old: u64| v.map_or(old, |v| v.round() as u64);
             latency.mean = all(|o| Some(o.latency_ns?.mean)).unwrap_or(latency.mean);
+            latency.mid = all(|o| o.latency_ns?.mid);
             latency.p50 = whole(all(|o| Some(o.latency_ns?.p50 as f64)), latency.p50);
             latency.p90 = whole(all(|o| Some(o.latency_ns?.p90 as f64)), latency.p90);
             latency.p99 = whole(all(|o| Some(o.latency_ns?.p99 as f64)), latency.p99);

@@ -18,9 +18,10 @@ use super::svg::{Bar, Line, LineChart, bars};
 use crate::compare::{self, stats};
 use crate::error::{Error, Result};
 use crate::export::hlog;
+use crate::find_time;
 use crate::format::{count, ns, rate, thousands};
 use crate::history::Series;
-use crate::schema::{Comparison, Fidelity, Finding, Round, Run};
+use crate::schema::{Comparison, Fidelity, Finding, Round, Run, Verdict};
 use crate::store::Loaded;
 use crate::text;
 
@@ -76,6 +77,7 @@ struct ComparisonRow {
     p: String,
     word: &'static str,
     class: &'static str,
+    gate: String,
 }
 
 /// Runs of one workload on one machine: drawn into the same charts.
@@ -256,6 +258,7 @@ fn verdict(run: &Run) -> VerdictView {
             rate(bound)
         ));
     }
+    facts.extend(find_time::of(run).filter(|t| t.found > 0).map(|t| format!("found {}", t.text())));
     if !run.invariants.violated.is_empty() {
         facts.push(format!("{} invariants violated", run.invariants.violated.len()));
     }
@@ -274,6 +277,7 @@ fn comparison(c: &Comparison) -> ComparisonView {
         let better = row.better.as_deref() == Some("higher");
         let gain = row.change_percent.is_some_and(|p| (p > 0.0) == better);
         let (word, class) = match (row.significant, gain) {
+            _ if row.gate.is_some() => gate_word(row),
             _ if row.below_clock => ("below the clock", "quiet"),
             (true, true) if row.better.is_some() => ("better", "ok"),
             (true, false) if row.better.is_some() => ("worse", "fail"),
@@ -297,6 +301,7 @@ fn comparison(c: &Comparison) -> ComparisonView {
             p: row.p_holm.map_or("-".to_owned(), |p| format!("{p:.4}")),
             word,
             class,
+            gate: row.gate.clone().unwrap_or_default(),
         }
     };
     let side = |s: &crate::schema::CountSide| {
@@ -312,6 +317,17 @@ fn comparison(c: &Comparison) -> ComparisonView {
         rows: c.metrics.iter().map(row).collect(),
         counts: c.counts.iter().map(|n| (n.name.clone(), side(&n.base), side(&n.new))).collect(),
         notes: c.notes.clone(),
+    }
+}
+
+/// How the gate on a row ended.
+fn gate_word(row: &crate::schema::MetricRow) -> (&'static str, &'static str) {
+    match row.verdict {
+        Some(Verdict::Fail) => ("FAIL", "fail"),
+        Some(Verdict::Suspect) => ("suspect", "suspect"),
+        Some(Verdict::Ok) => ("held", "ok"),
+        Some(Verdict::TooFewRounds) => ("too few rounds for", "suspect"),
+        Some(Verdict::Interrupted) | None => ("not judged", "quiet"),
     }
 }
 

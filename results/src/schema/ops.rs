@@ -35,6 +35,10 @@ pub struct LatencyNs {
     pub min: u64,
     /// Arithmetic mean.
     pub mean: f64,
+    /// Mean without the shortest and the longest tenth: what to gate fast operations by, since a
+    /// percentile can't tell what the clock's steps hide. Null in records from before it was kept.
+    #[serde(default)]
+    pub mid: Option<f64>,
     /// Median.
     pub p50: u64,
     /// 90th percentile.
