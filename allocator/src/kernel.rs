@@ -40,6 +40,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Orderin
 use crate::sync::{Arc, Mutex, SeqCount};
 use crate::task::{Cx, Process, ProcessList, Task};
 use crate::watermark::WatermarkRules;
+use crate::window::{self, Intruders};
 use crate::zone::Zone;
 use crate::zonelist::{Zonelist, Zonelists};
 
@@ -176,6 +177,8 @@ pub struct Kernel {
     /// Run the fast paths with race points?
     pub instrumented: bool,
     amplify: AmplifyTable,
+    /// Who stepped into which race window.
+    intruders: Intruders,
 
     /// The frame table.
     pub frames: FrameTable,
@@ -297,6 +300,7 @@ impl Kernel {
             buddy_rules: buddy_rules(release, machine.settings.watermark_boost_factor),
             instrumented: config.instrumented || !config.amplify.is_empty() || counts_inside,
             amplify: AmplifyTable::new(&config.amplify),
+            intruders: Intruders::default(),
             frames,
             pageblocks: PageblockTable::new(max_pfn),
             zones,
@@ -471,6 +475,9 @@ impl Kernel {
     pub fn point(&self, cx: &Cx, point: Point) {
         crate::sync::switch_point(point as u16);
         self.stop_machine_point(cx);
+        if window::is_watched(point) {
+            self.intruders.pass(cx, point);
+        }
         if self.amplify.is_any() {
             self.amplified(cx, point);
         }

@@ -112,6 +112,7 @@ pub mod task;
 pub mod timeline;
 #[cfg(not(loom))]
 pub mod watermark;
+pub mod window;
 #[cfg(not(loom))]
 pub mod zone;
 #[cfg(not(loom))]

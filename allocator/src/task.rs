@@ -24,6 +24,7 @@ use crate::race::Point;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Arc, Condvar, Mutex, SeqCount, Weak};
 use crate::timeline::EventRing;
+use crate::window::{NR_WINDOWS, OpenWindows};
 
 /// PF_ and TIF_ flags of a task.
 pub mod pf {
@@ -266,6 +267,10 @@ pub trait Observer: Send {
     fn alloc_slow(&self, start: u64);
     /// Something else that has a name took from `start` to now: `free`, `rebind`, `drain` ...
     fn span(&self, name: &'static str, start: u64);
+    /// The context opened one of [`crate::window::WINDOWS`].
+    fn window_opened(&self, _window: usize) {}
+    /// It closed the one that it had open since `start`; `entered`: another task stepped in.
+    fn window_closed(&self, _window: usize, _start: u64, _entered: bool) {}
 }
 
 /// The context that code runs in: `current`, its CPU, interrupt state, private counters.
@@ -310,6 +315,8 @@ pub struct Cx {
     pub request: RefCell<RequestLog>,
     /// Model time owed for bulk work, in ns, slept off in larger pieces.
     pub owed_ns: Cell<u64>,
+    /// Race windows that are open.
+    pub(crate) windows: Cell<OpenWindows>,
     random: Cell<u64>,
 }
 
@@ -348,6 +355,7 @@ impl Cx {
             observer: None,
             request: RefCell::new(RequestLog::default()),
             owed_ns: Cell::new(0),
+            windows: Cell::new([None; NR_WINDOWS]),
             random: Cell::new(mixed),
         }
     }

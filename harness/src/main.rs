@@ -20,8 +20,9 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => cli::report::run(args),
         Some(Command::Plot(args)) => cli::plot::run(args),
         Some(Command::History(args)) => cli::history::run(args),
+        Some(Command::Sweep(args)) => cli::sweep::run(args),
         Some(Command::Completions(args)) => cli::completions::run(args),
-        Some(Command::Man) => cli::man::run(),
+        Some(Command::Man(args)) => cli::man::run(args),
         None => cli::run::run(&cli.run),
     };
     match done {

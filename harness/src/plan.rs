@@ -17,6 +17,7 @@ use workloads::{Info, Movable, Options, Workload, WorkloadError};
 use crate::cli::amplify;
 use crate::cli::args::{ModelArgs, RunArgs};
 use crate::cli::exit::Stop;
+use crate::cli::slow_down::{self, SlowDown};
 use crate::cli::values::Threads;
 use crate::cli::workload_args;
 use crate::machine::movable::Share;
@@ -96,6 +97,8 @@ pub struct Plan {
     pub lockup: Option<Limits>,
     /// How long threads may take to end.
     pub patience: Patience,
+    /// What is slowed down on purpose.
+    pub slow_down: Vec<SlowDown>,
 }
 
 impl From<WorkloadError> for Stop {
@@ -122,14 +125,19 @@ impl Plan {
             Some(ops) => Length::Ops(ops),
             None => Length::Time(args.duration.unwrap_or(duration)),
         };
-        let mut notes = Vec::new();
+        slow_down::check(&args.verdict.slow_down, variants.len(), info.ops).map_err(Stop::usage)?;
+        let mut notes: Vec<String> = Vec::new();
+        notes.extend(args.verdict.slow_down.iter().map(|s| format!("--slow-down {s}, on purpose")));
         let machine_spec = fitted(args.machine.spec(), info, &mut notes)?;
         let (machine, machine_notes) = machine::load(&machine_spec)?;
         metadata::check_room(&machine)?;
         notes.extend(machine_notes.0);
-        let threads = match args.threads {
-            Some(Threads::Count(n)) => n,
+        let threads = match &args.threads {
+            Some(Threads::Count(n)) => *n,
             Some(Threads::All) | None => allowed_cpus(&machine_spec)?,
+            Some(Threads::List(list)) => {
+                return Err(Stop::usage(format!("{list:?} threads: a plan has one number")));
+            }
         };
         for variant in &variants {
             workload.check(&machine, &variant.policy, &options, threads)?;
@@ -157,6 +165,7 @@ impl Plan {
             wants_timeline: args.output.timeline.is_some(),
             lockup: None,
             patience: Patience::default(),
+            slow_down: args.verdict.slow_down.clone(),
         })
     }
 

@@ -40,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   stress --workload cpuset01 --threads 64
   stress --workload cpuset01 --policy vma --variant v4.11 --variant v4.13
+  stress page-alloc --threads 1,2,4..64
   stress machine --variant v6.1
   stress explore --workload cpuset01 --variant v4.11
 
@@ -67,10 +68,12 @@ pub enum Command {
     Plot(super::plot::PlotCommand),
     /// Runs over time: trends, baselines, the nightly gate.
     History(super::history::HistoryCommand),
+    /// A matrix of runs: plan it, run its cells, judge them; or all of it, night by night.
+    Sweep(super::sweep::SweepCommand),
     /// Print the completions for a shell.
     Completions(CompletionsCommand),
-    /// Print the man page (roff).
-    Man,
+    /// Print the man page (roff), or write the pages of all subcommands.
+    Man(super::man::ManCommand),
 }
 
 /// What machine to model and which host CPUs to use.
@@ -129,8 +132,9 @@ pub struct RunArgs {
     /// The same as --workload NAME
     #[arg(value_name = "NAME", value_delimiter = ',')]
     pub name: Vec<String>,
-    /// Task threads: a number, or `all` for one per allowed CPU (the default)
-    #[arg(long, value_name = "N|all", value_parser = values::threads)]
+    /// Task threads: a number, `all` for one per allowed CPU (the default), or several for a
+    /// scalability curve, as in 1,2,4..64, where A..B doubles
+    #[arg(long, value_name = "N|all|LIST", value_parser = values::threads)]
     pub threads: Option<Threads>,
     /// How long each round of each variant is measured; a bare number is seconds [default: 10s; 2s when comparing]
     #[arg(long, aliases = ["timeout", "runtime"], value_name = "TIME", value_parser = values::duration_above_zero, conflicts_with = "ops")]
@@ -233,6 +237,10 @@ pub struct VerdictArgs {
     /// A baseline that does not exist yet is no error
     #[arg(long)]
     pub baseline_lenient: bool,
+    /// Slow an operation down on purpose, to see whether a gate finds it: fault=10%, or
+    /// 2:fault=10% for the second variant
+    #[arg(long, value_name = "[VARIANT:]OP=PERCENT", value_parser = super::slow_down::parse)]
+    pub slow_down: Vec<super::slow_down::SlowDown>,
 }
 
 /// Where results go.
@@ -376,6 +384,9 @@ pub struct CompletionsCommand {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+    /// What the program is called where it is installed
+    #[arg(long, value_name = "NAME", default_value = "stress")]
+    pub name: String,
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub fn judge(args: &VerdictArgs, runs: &[Run], file: &Path) -> Result<Judged, St
                 inputs: vec![file.to_owned()],
                 baseline: Some(name.clone()),
                 last: None,
+                except: Vec::new(),
                 fail_on: args.fail_on.clone(),
                 lenient: args.baseline_lenient,
                 style: Style::Robot,

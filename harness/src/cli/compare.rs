@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use results::compare;
 
+use super::args::When;
 use super::exit::{Exit, Stop, print};
+use crate::show::color;
 
 /// `stress compare`.
 #[derive(Args, Clone, Debug)]
@@ -13,8 +15,8 @@ use super::exit::{Exit, Stop, print};
 pub struct CompareCommand {
     /// Base: a file, a run directory or a directory of runs; alone, its variants are compared
     pub base: PathBuf,
-    /// What is compared with it
-    pub new: Option<PathBuf>,
+    /// What is compared with it; several stand in one table with --style mmtests
+    pub new: Vec<PathBuf>,
     /// Gate: exit 5 if the whole interval of a figure lies past its limit
     #[arg(long, value_name = "GATE")]
     pub fail_on: Vec<String>,
@@ -36,7 +38,8 @@ const EXAMPLES: &str = "\
 Examples:
   stress compare stress-runs/monday stress-runs/tuesday
   stress compare stress-runs/2026-11-21T0526-cpuset01-v4.11-lab07
-  stress compare old.json new.json --fail-on 'fault.p99>5%' --fail-on 'max>2ms'";
+  stress compare old.json new.json --fail-on 'fault.mid>5%' --fail-on 'max>2ms'
+  stress compare v5.15/ v6.1/ v6.12/ mainline/ --style mmtests";
 
 /// How a comparison is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,7 +83,7 @@ pub fn run(args: &CompareCommand) -> Result<Exit, Stop> {
         all_figures: args.all,
         seed: args.seed,
     })?;
-    print(&outcome.text)?;
+    print(&color::paint(&outcome.text, When::Auto))?;
     outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
     Ok(exit(outcome.exit))
 }

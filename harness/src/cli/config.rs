@@ -5,10 +5,11 @@
 //! its defaults.
 //!
 //! **Why.** A nightly job is a file under version control, not a line in a script; the same names
-//! mean that there is nothing new to learn. What is typed wins.
+//! mean that there is nothing new to learn. What is typed wins. A user's own defaults stand in
+//! `~/.config/stress/config.toml`, under whatever else is given.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -32,25 +33,71 @@ pub fn command_lines(
     command: &clap::Command,
 ) -> Result<Vec<Vec<OsString>>, Stop> {
     let place = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Stop::usage(format!("--config {place}: {e}")))?;
-    let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
+    runs(path, read(path)?)?
+        .iter()
+        .map(|run| words(run, typed, command).map_err(|e| Stop::usage(format!("{place}: {e}"))))
+        .collect()
+}
+
+/// The file of a user's own defaults, if there is one: what `STRESS_CONFIG` names (empty: none), or
+/// `stress/config.toml` where configurations are.
+pub fn defaults_file() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("STRESS_CONFIG") {
+        return (!named.is_empty()).then(|| PathBuf::from(named));
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || set("HOME").map(|home| home.join(".config"));
+    let file = set("XDG_CONFIG_HOME").or_else(home)?.join("stress/config.toml");
+    file.exists().then_some(file)
+}
+
+/// The flags of the defaults file, without those that were typed or stand in a job file.
+///
+/// # Errors
+/// As [`command_lines`], and for `[[run]]` tables.
+pub fn default_flags(
+    path: &Path,
+    typed: &ArgMatches,
+    command: &clap::Command,
+) -> Result<Vec<OsString>, Stop> {
+    let at = |e: String| Stop::usage(format!("{}: {e}", path.display()));
+    let table = read(path)?;
+    if table.contains_key("run") {
+        return Err(at("[[run]] belongs into a file for --config: these are defaults".to_owned()));
+    }
+    words(&table, typed, command).map_err(at)
+}
+
+/// A TOML file.
+///
+/// # Errors
+/// It can't be read, or is no TOML: with the line.
+pub fn read(path: &Path) -> Result<Table, Stop> {
+    let place = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| Stop::usage(format!("{place}: {e}")))?;
+    text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |s| text[..s.start].lines().count().max(1));
         Stop::usage(format!("{place}:{line}: {}", e.message()))
-    })?;
+    })
+}
+
+/// The `[[run]]` tables of a file, each with the keys above them as its defaults; without any, the
+/// keys are one run.
+///
+/// # Errors
+/// `run` is something else.
+pub fn runs(path: &Path, mut table: Table) -> Result<Vec<Table>, Stop> {
     let runs = match table.remove("run") {
         None => vec![Table::new()],
-        Some(runs) => {
-            tables(runs).ok_or_else(|| Stop::usage(format!("{place}: run: want [[run]] tables")))?
-        }
+        Some(runs) => tables(runs)
+            .ok_or_else(|| Stop::usage(format!("{}: run: want [[run]] tables", path.display())))?,
     };
-    runs.into_iter()
-        .map(|run| {
-            let mut all = table.clone();
-            all.extend(run);
-            words(&all, typed, command).map_err(|e| Stop::usage(format!("{place}: {e}")))
-        })
-        .collect()
+    let with_defaults = |run: Table| {
+        let mut all = table.clone();
+        all.extend(run);
+        all
+    };
+    Ok(runs.into_iter().map(with_defaults).collect())
 }
 
 fn tables(runs: Value) -> Option<Vec<Table>> {
@@ -66,7 +113,11 @@ fn tables(runs: Value) -> Option<Vec<Table>> {
     }
 }
 
-fn words(
+/// The flags that the keys of a table are, without those that were typed.
+///
+/// # Errors
+/// An unknown key, a value that is none.
+pub fn words(
     table: &Table,
     typed: &ArgMatches,
     command: &clap::Command,
@@ -82,8 +133,11 @@ fn words(
     Ok(words)
 }
 
-/// The flag that a key names.
-fn id_of(key: &str, command: &clap::Command) -> Result<String, String> {
+/// The flag that a key names, as clap knows it.
+///
+/// # Errors
+/// None has this name.
+pub fn id_of(key: &str, command: &clap::Command) -> Result<String, String> {
     let flags = || command.get_arguments().filter(|a| a.get_long().is_some());
     let found = flags().find(|a| {
         a.get_long() == Some(key) || a.get_all_aliases().is_some_and(|all| all.contains(&key))

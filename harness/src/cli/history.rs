@@ -6,11 +6,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use results::history::{self, CheckArgs, ExportFormat, Filter, History};
 use results::{store, text};
 
+use super::args::When;
 use super::compare::{Style, exit};
 use super::exit::{Exit, Stop, print};
+use crate::show::color;
 
 /// `stress history`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct HistoryCommand {
     /// Directory of runs; the index in it is made and kept by itself
     #[arg(long, value_name = "DIR", default_value = store::RUNS_DIR, global = true)]
@@ -19,6 +22,13 @@ pub struct HistoryCommand {
     #[command(subcommand)]
     pub action: Action,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  stress history add night/ --save-baseline main
+  stress history check --fail-on 'fault.mid>5%' --last 10
+  stress history plot fault.mid --workload cpuset01 --since 2026-11-01
+  stress history export -o otava/                     # CSV and otava.yaml for change points";
 
 /// What can be done with a history.
 #[derive(Clone, Debug, Subcommand)]
@@ -174,12 +184,13 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
                     inputs: inputs.clone(),
                     baseline: baseline.clone(),
                     last: *last,
+                    except: Vec::new(),
                     fail_on: fail_on.clone(),
                     lenient: *baseline_lenient,
                     style: (*style).into(),
                 },
             )?;
-            print(&outcome.text)?;
+            print(&color::paint(&outcome.text, When::Auto))?;
             outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
             Ok(exit(outcome.exit))
         }

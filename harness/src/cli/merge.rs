@@ -9,6 +9,7 @@ use super::exit::{Exit, Stop, print};
 
 /// `stress merge`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct MergeCommand {
     /// Files, run directories or directories of runs
     #[arg(required = true)]
@@ -20,6 +21,11 @@ pub struct MergeCommand {
     #[arg(long)]
     pub force: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  stress merge seed1/ seed2/ seed3/ -o merged.json
+  stress merge lab07/stress-runs lab08/stress-runs | jq '.runs[].ops.fault.latency_ns'";
 
 /// Merges; the document goes to stdout unless a file is named.
 ///

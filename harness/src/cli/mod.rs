@@ -18,11 +18,14 @@ pub mod merge;
 pub mod plot;
 pub mod report;
 pub mod run;
+pub mod slow_down;
 pub mod suggest;
+pub mod sweep;
 pub mod values;
 pub mod workload_args;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use allocator::policy::Policy;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -38,14 +41,23 @@ use exit::{Exit, Stop};
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let args: Vec<OsString> = args.into_iter().collect();
     let (mut cli, matches) = parse_line(args.clone())?;
-    if let Some(path) = cli.run.output.config.clone() {
+    let defaults = config::defaults_file().filter(|_| cli.command.is_none());
+    if cli.run.output.config.is_some() || defaults.is_some() {
+        let lines = match &cli.run.output.config {
+            Some(path) => config::command_lines(path, &matches, &command())?,
+            None => vec![Vec::new()],
+        };
         let mut runs = Vec::new();
-        for flags in config::command_lines(&path, &matches, &command())? {
-            let line = args[..1].iter().cloned().chain(flags).chain(args[1..].iter().cloned());
-            let (with_file, _) = parse_line(line.collect()).map_err(|stop| Stop {
-                message: format!("{}: {}", path.display(), stop.message),
-                ..stop
-            })?;
+        for flags in lines {
+            let mut line = args.clone();
+            line.splice(1..1, flags);
+            let file = cli.run.output.config.as_deref();
+            let (mut with_file, matches) =
+                parse_line(line.clone()).map_err(|e| in_file(file, e))?;
+            if let Some(path) = &defaults {
+                line.splice(1..1, config::default_flags(path, &matches, &command())?);
+                (with_file, _) = parse_line(line).map_err(|e| in_file(Some(path), e))?;
+            }
             runs.push(with_file.run);
         }
         // The first run carries those that follow it.
@@ -60,6 +72,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
     }
     Ok(cli)
+}
+
+/// A mistake in a file's flags, with the file's name.
+fn in_file(path: Option<&Path>, stop: Stop) -> Stop {
+    match path {
+        Some(path) => Stop { message: format!("{}: {}", path.display(), stop.message), ..stop },
+        None => stop,
+    }
 }
 
 fn parse_line(args: Vec<OsString>) -> Result<(Cli, clap::ArgMatches), Stop> {

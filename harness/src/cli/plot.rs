@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use results::report::plot;
+use results::report::{curve, plot};
 use results::store;
 
 use super::exit::{Exit, Stop, print};
 
 /// `stress plot`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct PlotCommand {
     /// Files, run directories or directories of runs
     #[arg(required = true)]
     pub inputs: Vec<PathBuf>,
+    /// The scalability curve instead: rates by number of threads
+    #[arg(long, conflicts_with = "op")]
+    pub curve: bool,
     /// Operation [default: every one that has latencies]
     #[arg(long, value_name = "OP")]
     pub op: Vec<String>,
@@ -25,6 +29,11 @@ pub struct PlotCommand {
     pub height: usize,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  stress plot stress-runs/2026-11-21T0526-cpuset01-v4.11-lab07 --op fault
+  stress plot --curve stress-runs";
+
 /// Draws.
 ///
 /// # Errors
@@ -35,6 +44,16 @@ pub fn run(args: &PlotCommand) -> Result<Exit, Stop> {
         loaded.extend(store::load(input)?);
     }
     let runs: Vec<_> = loaded.iter().map(|l| &l.run).collect();
+    if args.curve {
+        let text = curve::text(&runs);
+        if text.is_empty() {
+            return Err(Stop::usage(
+                "plot --curve: want runs of several numbers of threads, as of --threads 1,2,4..64",
+            ));
+        }
+        print(&text)?;
+        return Ok(Exit::Ok);
+    }
     let ops = if args.op.is_empty() { plot::operations(&runs) } else { args.op.clone() };
     if ops.is_empty() {
         return Err(Stop::usage("plot: no latencies were recorded in these runs"));

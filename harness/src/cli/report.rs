@@ -79,6 +79,7 @@ pub fn run(args: &ReportCommand) -> Result<Exit, Stop> {
         output: args.output.clone(),
         format,
         history: args.history.clone().map(|dir| (dir, args.trend.clone())),
+        judged: Vec::new(),
     })?;
     outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
     match &args.output {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use results::compare::{self, Gate, Style};
+use results::export::ktap;
+use results::report::curve;
 use results::schema::{Comparison, Run, RunSet, VERSION};
 use results::store;
 use workloads::Workload;
@@ -12,17 +14,22 @@ use super::args::{Format, RunArgs};
 use super::baseline::{self, Judged};
 use super::exit::{Exit, Stop, print};
 use super::suggest;
+use super::values::Threads;
 use crate::plan::Plan;
 use crate::record::document::{self, Heading};
 use crate::record::{clock, findings, hlog, trace};
 use crate::run::rounds::{self, Session};
 use crate::run::signals::Signals;
 use crate::show::progress::Progress;
-use crate::show::{dry_run, finding, summary};
+use crate::show::{color, dry_run, finding, log, summary};
 
 impl From<results::Error> for Stop {
     fn from(error: results::Error) -> Self {
-        Self::usage(error.to_string())
+        // A full disk is not the user's mistake.
+        match error.exit_code() {
+            3 => Self::cannot_run(error.to_string()),
+            _ => Self::usage(error.to_string()),
+        }
     }
 }
 
@@ -31,9 +38,11 @@ impl From<results::Error> for Stop {
 /// # Errors
 /// Bad input, or a machine that can't run it.
 pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
-    let all: Vec<&RunArgs> = std::iter::once(args).chain(&args.more).collect();
+    log::set(args.output.verbose);
+    let all: Vec<RunArgs> =
+        std::iter::once(args).chain(&args.more).flat_map(for_each_thread_count).collect();
     let mut jobs = Vec::new();
-    for args in all {
+    for args in &all {
         let workloads = chosen(args)?;
         let plans: Vec<Plan> =
             workloads.into_iter().map(|w| Plan::new(w, args)).collect::<Result<_, _>>()?;
@@ -49,6 +58,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
     let signals = Signals::catch().map_err(|e| Stop::cannot_run(format!("signals: {e}")))?;
     let mut outcomes = Vec::new();
     for job in &jobs {
+        let (name, threads) = (job.plan.workload.info().name, job.plan.threads);
+        log::step(|| format!("{name} with {threads} threads on {}", places(&job.plan)));
         let outcome = one(job, &signals)?;
         let is_cut = outcome.session.signal.is_some() || outcome.is_wedged();
         outcomes.push(outcome);
@@ -63,6 +74,12 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
         std::process::exit(i32::from(exit.code()));
     }
     Ok(exit)
+}
+
+/// The model's CPUs and the host's, for the log.
+fn places(plan: &Plan) -> String {
+    let (cpus, nodes) = (plan.machine.cpus.len(), plan.machine.nodes.len());
+    format!("{cpus} model CPUs of {nodes} nodes, host CPUs {}", plan.host_cpus())
 }
 
 /// One workload with its flags.
@@ -90,13 +107,24 @@ impl Outcome {
     }
 }
 
-fn chosen(args: &RunArgs) -> Result<Vec<&'static dyn Workload>, Stop> {
+/// What a bare `stress` runs.
+const DEFAULT_WORKLOAD: &str = "cpuset01";
+
+/// One set of flags for each number of threads, several for a scalability curve.
+fn for_each_thread_count(args: &RunArgs) -> Vec<RunArgs> {
+    let Some(Threads::List(list)) = &args.threads else { return vec![args.clone()] };
+    let with = |n: &u32| RunArgs { threads: Some(Threads::Count(*n)), ..args.clone() };
+    list.iter().map(with).collect()
+}
+
+/// The workloads that the flags name.
+///
+/// # Errors
+/// An unknown name, with the nearest.
+pub(crate) fn chosen(args: &RunArgs) -> Result<Vec<&'static dyn Workload>, Stop> {
     let names = if args.workload.is_empty() { &args.name } else { &args.workload };
-    if names.is_empty() {
-        return Err(Stop::usage(
-            "no workload: name one, as in stress --workload cpuset01 --threads 64  (stress list workloads)",
-        ));
-    }
+    let default = [DEFAULT_WORKLOAD.to_owned()];
+    let names = if names.is_empty() { &default[..] } else { names };
     let find = |name: &String| {
         workloads::find(name).ok_or_else(|| {
             let known = workloads::all().iter().map(|w| w.info().name);
@@ -248,6 +276,7 @@ impl<'a> Keeper<'a> {
         if let Some(dir) = &self.dir {
             write_findings(dir, runs)?;
         }
+        log::detail(|| format!("kept in {}", file.display()));
         self.file = Some(file);
         Ok(())
     }
@@ -304,15 +333,26 @@ fn show(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), Stop> {
                     let percentiles = &args.output.percentiles;
                     summary::text(runs, &outcome.comparisons, file, percentiles)
                 };
-                print(if index > 0 { "\n" } else { "" })?;
-                print(&text)?;
+                let between = if index > 0 { "\n" } else { "" };
+                let mut text = format!("{between}{text}");
                 if !outcome.baseline.text.is_empty() {
-                    print(&format!("\n{}", outcome.baseline.text))?;
+                    text += &format!("\n{}", outcome.baseline.text);
                 }
+                print(&color::paint(&text, args.output.color))?;
+            }
+            let runs: Vec<&Run> = outcomes.iter().flat_map(|o| &o.runs).collect();
+            let curves = curve::text(&runs);
+            if !curves.is_empty() && !args.output.quiet {
+                print(&format!("\n{curves}"))?;
             }
         }
         Format::Json => print(&json(outcomes))?,
-        Format::Ktap => print(&ktap(outcomes))?,
+        Format::Ktap => {
+            let runs: Vec<&Run> = outcomes.iter().flat_map(|o| &o.runs).collect();
+            let compared: Vec<Comparison> =
+                outcomes.iter().flat_map(|o| o.comparisons.clone()).collect();
+            print(&ktap::document(&runs, &compared))?;
+        }
     }
     Ok(())
 }
@@ -337,22 +377,6 @@ fn verdict_line(run: &Run) -> String {
         n => format!("{n} found"),
     };
     format!("{}  {}  {verdict}\n", run.workload, run.variant.name)
-}
-
-/// Test results as kselftest's runner reads them: one test for each variant.
-fn ktap(outcomes: &[Outcome]) -> String {
-    let runs: Vec<&Run> = outcomes.iter().flat_map(|o| &o.runs).collect();
-    let mut text = format!("KTAP version 1\n1..{}\n", runs.len());
-    for (number, run) in (1..).zip(runs) {
-        let counted: Vec<_> = run.findings.iter().filter(|f| f.counts).collect();
-        let state = if counted.is_empty() { "ok" } else { "not ok" };
-        let skip = if run.interrupted { " # SKIP interrupted" } else { "" };
-        for found in counted {
-            text += &format!("# {}\n", found.title);
-        }
-        text += &format!("{state} {number} {}.{}{skip}\n", run.workload, run.variant.name);
-    }
-    text
 }
 
 fn exit_of(outcomes: &[Outcome]) -> Exit {

@@ -126,15 +126,17 @@ pub fn seed(text: &str) -> Result<u64, String> {
 }
 
 /// How many threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Threads {
     /// One for each CPU that the process may use.
     All,
     /// This many.
     Count(u32),
+    /// Each of these in turn, for the scalability curve; rising.
+    List(Vec<u32>),
 }
 
-/// `all` or a number from 1 to 65536.
+/// `all`, a number from 1 to 65536, or several: `1,2,4..64`, where `A..B` doubles from A up to B.
 ///
 /// # Errors
 /// A line that says what is wanted instead.
@@ -146,13 +148,55 @@ pub fn threads(text: &str) -> Result<Threads, String> {
         Ok(0) => Err("0 threads do nothing: want 1 or more, or 'all'".to_owned()),
         Ok(n) if n <= 65536 => Ok(Threads::Count(n as u32)),
         Ok(n) => Err(format!("{n} threads are too many: at most 65,536")),
+        Err(_) if text.contains(',') || text.contains("..") => thread_list(text),
         Err(_) => Err(format!("'{text}' is no number of threads: want 1 or more, or 'all'")),
     }
+}
+
+fn thread_list(text: &str) -> Result<Threads, String> {
+    let one = |part: &str| match threads(part) {
+        Ok(Threads::Count(n)) => Ok(n),
+        Ok(Threads::All | Threads::List(_)) => Err(format!("'{part}' is no number of threads")),
+        Err(e) => Err(e),
+    };
+    let mut list = Vec::new();
+    for part in text.split(',') {
+        match part.split_once("..") {
+            None => list.push(one(part)?),
+            Some((from, to)) => {
+                let (from, to) = (one(from)?, one(to)?);
+                if from > to {
+                    return Err(format!("'{part}': want the smaller number first"));
+                }
+                let doubled = std::iter::successors(Some(from), |n| n.checked_mul(2));
+                list.extend(doubled.take_while(|n| *n < to));
+                list.push(to);
+            }
+        }
+    }
+    list.sort_unstable();
+    list.dedup();
+    Ok(if let [n] = list[..] { Threads::Count(n) } else { Threads::List(list) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_threads_double() {
+        let list = |text| match threads(text) {
+            Ok(Threads::List(list)) => list,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(list("1,2,4..64"), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(list("3..20"), [3, 6, 12, 20]);
+        assert_eq!(list("8,1"), [1, 8]);
+        assert_eq!(threads("4..4"), Ok(Threads::Count(4)));
+        for text in ["8..2", "0..4", "1,,2", "1,all", "1..x"] {
+            assert!(threads(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

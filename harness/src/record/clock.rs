@@ -116,8 +116,8 @@ fn read(ticks: &Ticks) -> f64 {
 fn record(ticks: &Ticks) -> f64 {
     use workloads::Recorder as _;
     let names = [OpName { name: "probe", label: "probe" }].into();
-    let mut recorder =
-        super::recorder::ThreadRecorder::new(OpHistograms::new(names, Config::default()), ticks);
+    let ops = OpHistograms::new(names, Config::default());
+    let mut recorder = super::recorder::ThreadRecorder::new(ops, ticks, Vec::new());
     let warm = recorder.now();
     recorder.record(0, warm);
     median_of(TRIES, || {

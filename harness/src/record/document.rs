@@ -107,7 +107,7 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
             .unwrap_or_default(),
         vmstat: rounds.last().map(|r| r.stock.vmstat.clone()).unwrap_or_default(),
         figures: figures(figures_of, &stats),
-        windows: IndexMap::new(),
+        windows: recorded.windows.document(&plan.config.amplify),
         fidelity: None,
         invariants: invariants(&rounds, &found),
         rounds: rounds.iter().map(|r| round(r, &found)).collect(),

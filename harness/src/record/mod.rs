@@ -8,3 +8,4 @@ pub mod preemption;
 pub mod recorder;
 pub mod stock;
 pub mod trace;
+pub mod windows;

@@ -8,7 +8,7 @@
 //! is still open.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use allocator::sync::{Stamp, stamp};
 use allocator::task::Observer;
@@ -19,6 +19,7 @@ use workloads::{Info, Recorder};
 
 use super::clock::Ticks;
 use super::preemption::{Switches, Verdict};
+use super::windows::WindowLog;
 
 const ALLOC_FAST: usize = 0;
 const ALLOC_SLOW: usize = 1;
@@ -65,12 +66,32 @@ pub struct ThreadRecorder {
     ops: OpHistograms,
     ticks: Ticks,
     switches: Arc<Switches>,
+    /// Share of its own time by which each operation is slowed down on purpose; empty as a rule.
+    slow: Vec<f64>,
 }
 
 impl ThreadRecorder {
-    /// A recorder for the calling thread.
-    pub fn new(ops: OpHistograms, ticks: &Ticks) -> Self {
-        Self { ops, ticks: ticks.clone(), switches: Arc::new(Switches::new(ticks)) }
+    /// A recorder for the calling thread; `slow` as [`crate::cli::slow_down::shares`] gives it.
+    pub fn new(ops: OpHistograms, ticks: &Ticks, slow: Vec<f64>) -> Self {
+        let switches = Arc::new(Switches::new(ticks));
+        if !slow.is_empty() {
+            // Now, before anybody measures.
+            let _ = Burn::calibrated();
+        }
+        Self { ops, ticks: ticks.clone(), switches, slow }
+    }
+
+    /// Works for a share of the sample, so that it takes longer in truth and not on paper only. The
+    /// second look at the clock is part of it. Time that the host took is nothing to add to.
+    #[cold]
+    fn slow_down(&self, start: Stamp, end: Stamp, share: f64) -> Stamp {
+        let ns = self.ticks.ns(start, end) as f64;
+        if ns > 1e6 {
+            return end;
+        }
+        let Burn { per_ns, fixed_ns } = Burn::calibrated();
+        burn(((ns * share - fixed_ns) * per_ns).round().max(0.0) as u64);
+        stamp()
     }
 
     /// The thread's count of involuntary switches.
@@ -90,6 +111,51 @@ impl ThreadRecorder {
     }
 }
 
+/// Some cycles of work.
+fn burn(times: u64) {
+    let mut x = times;
+    for _ in 0..times {
+        x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+}
+
+/// What [`burn`] costs: a clock that steps by ten nanoseconds could not tell a tenth of a fault.
+#[derive(Clone, Copy, Debug)]
+struct Burn {
+    /// Cycles of it that make a nanosecond.
+    per_ns: f64,
+    /// Nanoseconds of a slow-down that burns nothing.
+    fixed_ns: f64,
+}
+
+impl Burn {
+    /// The fastest of some tries, since the host can only make it slower.
+    fn calibrated() -> Self {
+        const TIMES: u64 = 2_000;
+        static BURN: OnceLock<Burn> = OnceLock::new();
+        *BURN.get_or_init(|| {
+            let ticks = Ticks::default();
+            let fastest = |what: &dyn Fn()| {
+                let tries = (0..50).map(|_| {
+                    let start = stamp();
+                    what();
+                    ticks.ns(start, stamp()).max(1)
+                });
+                tries.min().unwrap_or(1) as f64
+            };
+            let per_ns = TIMES as f64 / fastest(&|| burn(TIMES));
+            let start = stamp();
+            let idle = || {
+                for _ in 0..TIMES {
+                    let ns = ticks.ns(start, stamp()) as f64;
+                    burn(std::hint::black_box((ns * 0.0 * per_ns).round().max(0.0) as u64));
+                }
+            };
+            Self { per_ns, fixed_ns: fastest(&idle) / TIMES as f64 }
+        })
+    }
+}
+
 impl Recorder for ThreadRecorder {
     #[inline]
     fn now(&self) -> Stamp {
@@ -103,7 +169,10 @@ impl Recorder for ThreadRecorder {
 
     #[inline]
     fn record(&mut self, op: usize, start: Stamp) {
-        let now = stamp();
+        let mut now = stamp();
+        if let Some(share) = self.slow.get(op).copied().filter(|share| *share > 0.0) {
+            now = self.slow_down(start, now, share);
+        }
         let verdict = self.switches.judge(start, now);
         file(&mut self.ops, op, self.ticks.ns(start, now), verdict);
     }
@@ -116,13 +185,24 @@ impl Recorder for ThreadRecorder {
 /// Named spans, each with a histogram of its own, in order of name.
 pub type Spans = Vec<(&'static str, OpHistograms)>;
 
+/// What was seen inside the allocator.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Its fast and slow path.
+    pub alloc: OpHistograms,
+    /// Named spans.
+    pub spans: Spans,
+    /// Race windows.
+    pub windows: WindowLog,
+}
+
 /// Where an observer leaves what it saw when it is dropped.
 #[derive(Clone, Debug, Default)]
-pub struct Outbox(Arc<Mutex<Option<(OpHistograms, Spans)>>>);
+pub struct Outbox(Arc<Mutex<Option<Paths>>>);
 
 impl Outbox {
     /// What was left, if the observer is gone.
-    pub fn take(&self) -> Option<(OpHistograms, Spans)> {
+    pub fn take(&self) -> Option<Paths> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -134,6 +214,7 @@ pub struct PathObserver {
     switches: Arc<Switches>,
     alloc: RefCell<OpHistograms>,
     spans: RefCell<Spans>,
+    windows: RefCell<WindowLog>,
     outbox: Outbox,
 }
 
@@ -145,6 +226,7 @@ impl PathObserver {
             switches: Arc::clone(switches),
             alloc: RefCell::new(OpHistograms::new(path_names(), Config::default())),
             spans: RefCell::default(),
+            windows: RefCell::default(),
             outbox: outbox.clone(),
         }
     }
@@ -162,7 +244,11 @@ impl PathObserver {
 
 impl Drop for PathObserver {
     fn drop(&mut self) {
-        let left = (self.alloc.get_mut().take(), std::mem::take(self.spans.get_mut()));
+        let left = Paths {
+            alloc: self.alloc.get_mut().take(),
+            spans: std::mem::take(self.spans.get_mut()),
+            windows: std::mem::take(self.windows.get_mut()),
+        };
         *self.outbox.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
     }
 }
@@ -182,6 +268,17 @@ impl Observer for PathObserver {
     fn span(&self, name: &'static str, start: Stamp) {
         let (ns, verdict) = self.sample(start);
         file(span_of(&mut self.spans.borrow_mut(), name), 0, ns, verdict);
+    }
+
+    fn window_opened(&self, window: usize) {
+        self.windows.borrow_mut().opened(window);
+    }
+
+    fn window_closed(&self, window: usize, start: Stamp, entered: bool) {
+        let (ns, verdict) = self.sample(start);
+        // A window that the host stretched says nothing about the kernel's.
+        let ns = (verdict != Verdict::Preempted).then_some(ns);
+        self.windows.borrow_mut().closed(window, ns, entered);
     }
 }
 
@@ -206,6 +303,8 @@ pub struct Recorded {
     pub alloc: Option<OpHistograms>,
     /// Named spans.
     pub spans: Spans,
+    /// Race windows.
+    pub windows: WindowLog,
 }
 
 impl Recorded {
@@ -217,13 +316,15 @@ impl Recorded {
             ops: OpHistograms::new(op_names(info), Config::default()),
             alloc,
             spans: Spans::new(),
+            windows: WindowLog::default(),
         }
     }
 
     /// Adds what one thread left.
-    pub fn add_thread(&mut self, ops: &OpHistograms, paths: Option<(OpHistograms, Spans)>) {
+    pub fn add_thread(&mut self, ops: &OpHistograms, paths: Option<Paths>) {
         self.ops.merge(ops);
-        if let Some((alloc, spans)) = paths {
+        if let Some(Paths { alloc, spans, windows }) = paths {
+            self.windows.merge(&windows);
             if let Some(mine) = &mut self.alloc {
                 mine.merge(&alloc);
             }
@@ -238,6 +339,7 @@ impl Recorded {
             mine.merge(theirs);
         }
         self.add_spans(&other.spans);
+        self.windows.merge(&other.windows);
     }
 
     fn add_spans(&mut self, spans: &Spans) {
@@ -289,7 +391,28 @@ mod tests {
 
     fn recorder() -> ThreadRecorder {
         let names = [op_name("fault"), op_name("unmap")].into();
-        ThreadRecorder::new(OpHistograms::new(names, Config::default()), &Ticks::default())
+        slowed(Vec::new(), names)
+    }
+
+    fn slowed(slow: Vec<f64>, names: OpNames) -> ThreadRecorder {
+        let ops = OpHistograms::new(names, Config::default());
+        ThreadRecorder::new(ops, &Ticks::default(), slow)
+    }
+
+    #[test]
+    fn what_is_slowed_down_takes_longer_by_its_share() {
+        let mut recorder = slowed(vec![0.0, 1.0], [op_name("fault"), op_name("unmap")].into());
+        let ticks = Ticks::default();
+        let (mut honest, mut spent) = (0, 0);
+        for _ in 0..2000 {
+            let start = recorder.now();
+            while ticks.ns(start, stamp()) < 500 {}
+            honest += ticks.ns(start, stamp());
+            recorder.record(1, start);
+            spent += ticks.ns(start, stamp());
+        }
+        // Only a lower bound: the host may take more at any time.
+        assert!(spent as f64 > honest as f64 * 1.5, "{spent} ns for {honest}");
     }
 
     #[test]
@@ -313,6 +436,8 @@ mod tests {
         observer.span("rebind", stamp());
         observer.span("drain", stamp());
         observer.span("rebind", stamp());
+        observer.window_opened(1);
+        observer.window_closed(1, stamp(), true);
         recorder.record(0, stamp());
         let info = Info {
             name: "test",
@@ -343,6 +468,11 @@ mod tests {
         ];
         assert_eq!(counts, expected);
         assert_eq!(document["fault"].label, "page fault");
+        let windows = all.windows.document(&[]);
+        assert_eq!(
+            (windows["W5_configured_mems"].passes, windows["W5_configured_mems"].entered),
+            (2, 2)
+        );
         assert!(outbox.take().is_none());
     }
 }

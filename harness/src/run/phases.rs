@@ -23,6 +23,7 @@ use super::signals::Signals;
 use super::threads::{self, Service, Stats, TaskHandle, TaskLeft, TaskSetup};
 use super::watchdog::{self, Limits, Watchdog};
 use crate::cli::exit::{Exit, Stop};
+use crate::cli::slow_down;
 use crate::machine::{Notes, metadata};
 use crate::plan::{Length, Plan, Turn};
 use crate::record::clock::Ticks;
@@ -240,6 +241,7 @@ pub fn round(
         observes_paths: observes_paths(info),
         seed,
         turn_ns: threads::turn_ns(control.slots.len(), plan.host_cpus().len()),
+        slow: slow_down::shares(&plan.slow_down, turn.variant, info.ops),
     };
     let handles = threads::start_tasks(&setup, tasks)?;
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);

@@ -6,6 +6,7 @@ use super::phases::{self, End, RoundLeft, Show, Surroundings};
 use super::signals::Signals;
 use crate::cli::exit::{Exit, Stop};
 use crate::plan::Plan;
+use crate::show::log;
 use allocator::oracle::FindingKind;
 
 /// What a run leaves.
@@ -43,7 +44,14 @@ pub fn run(
     for (order, turn) in plan.turns().into_iter().enumerate() {
         let found_before = session.found(plan.strict);
         let mut around = Surroundings { session: started, signals, show: &mut *show, found_before };
+        let name = &plan.variants[turn.variant].name;
+        log::step(|| format!("round {} of {name}", turn.round + 1));
         let left = phases::round(plan, turn, order as u32, &mut around)?;
+        log::detail(|| {
+            let (seed, end) = (plan.round_seed(turn.round), left.end);
+            let (s, switches) = (left.measured_s, left.usage.involuntary_switches);
+            format!("  seed {seed:#x}, {s:.3} s measured, {switches} switches, ended: {end:?}")
+        });
         let (end, is_wedged) = (left.end, left.is_wedged);
         session.rounds.push(left);
         if let End::Signal(exit) = end {

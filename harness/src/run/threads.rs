@@ -27,7 +27,7 @@ use crate::cli::exit::Stop;
 use crate::machine::affinity;
 use crate::record::clock::Ticks;
 use crate::record::preemption::Usage;
-use crate::record::recorder::{Outbox, PathObserver, Spans, ThreadRecorder};
+use crate::record::recorder::{Outbox, PathObserver, Paths, ThreadRecorder};
 
 /// Stack of the threads that only wait for work; tasks get the default.
 const SERVICE_STACK: usize = 512 << 10;
@@ -112,7 +112,7 @@ pub struct TaskLeft {
     /// Its operations.
     pub ops: OpHistograms,
     /// The allocator's paths on it, if they were observed.
-    pub paths: Option<(OpHistograms, Spans)>,
+    pub paths: Option<Paths>,
     /// Its counters.
     pub stats: Stats,
     /// CPU time and involuntary switches.
@@ -134,6 +134,8 @@ pub struct TaskSetup {
     pub seed: u64,
     /// How long a task keeps its host CPU, if it shares that with others.
     pub turn_ns: Option<u64>,
+    /// Share of its own time by which each operation is slowed down on purpose.
+    pub slow: Vec<f64>,
 }
 
 /// A started task thread. A panic comes back as the thread's result.
@@ -197,7 +199,7 @@ impl<'a> TaskThread<'a> {
         pin_to(&setup.kernel.machine, CpuId(task.cpu.load(Ordering::Relaxed) as u16));
         let ticks = Ticks::default();
         let ops = OpHistograms::new(setup.names.clone(), Config::default());
-        let recorder = ThreadRecorder::new(ops.clone(), &ticks);
+        let recorder = ThreadRecorder::new(ops.clone(), &ticks, setup.slow.clone());
         setup.control.wait_for_start();
         let mut this = Self {
             setup,

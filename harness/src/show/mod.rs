@@ -1,7 +1,9 @@
 //! What the user sees: progress while it runs, the summary when it is over, findings as mail.
 
+pub mod color;
 pub mod dry_run;
 pub mod finding;
 pub mod live;
+pub mod log;
 pub mod progress;
 pub mod summary;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use results::compare::{self, Style};
-use results::format::{count, fit, plain};
+use results::find_time;
+use results::format::{self, count, fit, plain};
 use results::schema::{Comparison, Run};
 use results::text;
 
@@ -51,12 +52,13 @@ fn verdict(run: &Run) -> String {
     let counted: Vec<_> = run.findings.iter().filter(|f| f.counts).collect();
     let entries = count(run.slow_path.entries as f64);
     let mut text = if counted.is_empty() {
-        format!("{name:<10}  ok     nothing found in {entries} slow-path allocations\n")
+        let bound = compare::stats::bound_of_none(run.slow_path.entries)
+            .map_or(String::new(), |bound| format!(": under {} (95%)", format::rate(bound)));
+        format!("{name:<10}  ok     nothing found in {entries} slow-path allocations{bound}\n")
     } else {
         let kinds = kinds(run);
-        let first = run.rounds.iter().filter_map(|r| r.first_finding_s).reduce(f64::min);
-        let first = first.map_or(String::new(), |s| format!(", the first after {s:.2} s"));
-        format!("{name:<10}  FOUND  {kinds}{first}\n")
+        let time = find_time::of(run).map_or(String::new(), |t| format!("; found {}", t.text()));
+        format!("{name:<10}  FOUND  {kinds}{time}\n")
     };
     if premature > 0 && counted.is_empty() {
         let _ = writeln!(text, "            {premature} premature OOMs, allowed");
