@@ -1,0 +1,29 @@
+//! Clock, CPUs and pinning.
+
+use std::sync::OnceLock;
+
+/// CPUs that this process may run on.
+pub(crate) fn cpus() -> usize {
+    allowed().len().max(1)
+}
+
+fn allowed() -> &'static [core_affinity::CoreId] {
+    static ALLOWED: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
+    ALLOWED.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
+}
+
+/// Pins the calling thread to the n-th allowed CPU, wrapping around.
+pub(crate) fn pin(n: usize) {
+    if !allowed().is_empty() {
+        core_affinity::set_for_current(allowed()[n % allowed().len()]);
+    }
+}
+
+/// CPU time of the calling thread in ns.
+pub(crate) fn thread_ns() -> u64 {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of this frame.
+    let got = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut ts) };
+    assert_eq!(got, 0, "clock_gettime(CLOCK_THREAD_CPUTIME_ID)");
+    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
