@@ -19,9 +19,9 @@ pub mod scene;
 pub mod search;
 pub mod zonelist;
 
-use allocator::ids::CpuId;
+use allocator::ids::{CpuId, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
-use allocator::machine::Machine;
+use allocator::machine::{Machine, Zone};
 use allocator::oracle::{Finding, FindingKind};
 use allocator::policy::{Family, Policy};
 use allocator::race::Point;
@@ -93,6 +93,25 @@ fn small_machine(nodes: u16, pages: u64) -> Machine {
         }
     }
     machine
+}
+
+/// One node of two CPUs: a small Normal, and Movable of so many memory blocks in front of it.
+fn movable_machine(blocks: u64) -> Machine {
+    const BLOCK_PAGES: u32 = 512;
+    let mut machine = small_machine(1, 2048);
+    let cpu = machine.cpus[0];
+    machine.cpus.push(cpu);
+    machine.block_pages = BLOCK_PAGES;
+    let end = machine.max_pfn();
+    let movable = Zone::whole(ZoneIdx::Movable, end, blocks * u64::from(BLOCK_PAGES));
+    machine.nodes[0].zones.push(movable);
+    machine
+}
+
+/// A process with one thread, and its context.
+fn task_on(kernel: &Kernel, name: &str, cpu: u16, flags: u32) -> Cx {
+    let process = kernel.new_process(name, 0);
+    Cx::new(kernel.new_task(&process, CpuId(cpu), flags), 1)
 }
 
 /// Settings of a small world.

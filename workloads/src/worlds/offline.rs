@@ -2,16 +2,15 @@
 
 use allocator::gfp::Gfp;
 use allocator::hotplug::{BlockId, HotplugError};
-use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
+use allocator::ids::{NodeId, Pfn, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
-use allocator::machine::{Machine, Zone};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
 use allocator::task::Cx;
 
-use super::{Outcome, World, boot, join, small_config, small_machine, start};
+use super::{Outcome, World, boot, join, movable_machine, small_config, start, task_on};
 
 /// The worlds of this axis.
 pub const WORLDS: &[World] = &[
@@ -38,29 +37,14 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
-/// One node of two CPUs with a small Normal and two memory blocks of Movable: while one is isolated the
-/// other keeps the zone above its marks, so that pcplists are still reached.
-fn machine() -> Machine {
-    let mut machine = small_machine(1, 2048);
-    let cpu = machine.cpus[0];
-    machine.cpus.push(cpu);
-    machine.block_pages = 512;
-    let end = machine.max_pfn();
-    machine.nodes[0].zones.push(Zone::whole(ZoneIdx::Movable, end, 1024));
-    machine
-}
-
-fn task_on(kernel: &Kernel, name: &str, cpu: u16) -> Cx {
-    let process = kernel.new_process(name, 0);
-    Cx::new(kernel.new_task(&process, CpuId(cpu), 0), 1)
-}
-
 /// Boots with pcplists that keep a few pages.
 fn world(policy: Policy) -> (Arc<Kernel>, Cx, Cx) {
     let config = KernelConfig { hotplug: true, pcp_batch: Some(4), ..small_config() };
-    let kernel = boot(machine(), policy, config);
-    let f = task_on(&kernel, "F", 0);
-    let o = task_on(&kernel, "O", 1);
+    // While one block is isolated the other keeps the zone above its marks, so that pcplists are still
+    // reached.
+    let kernel = boot(movable_machine(2), policy, config);
+    let f = task_on(&kernel, "F", 0, 0);
+    let o = task_on(&kernel, "O", 1, 0);
     (kernel, f, o)
 }
 

@@ -4,13 +4,12 @@ use allocator::gfp::Gfp;
 use allocator::hotplug::BlockId;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
-use allocator::machine::{Machine, Zone};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::task::{Cx, pf};
 
-use super::{Outcome, World, boot, join, small_config, small_machine, start};
+use super::{Outcome, World, boot, join, movable_machine, small_config, start, task_on};
 
 /// The worlds of this axis.
 pub const WORLDS: &[World] = &[
@@ -51,28 +50,12 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
-/// One node of two CPUs: Normal, and Movable of one memory block in front of it.
-fn machine() -> Machine {
-    let mut machine = small_machine(1, 2048);
-    let cpu = machine.cpus[0];
-    machine.cpus.push(cpu);
-    machine.block_pages = 512;
-    let end = machine.max_pfn();
-    machine.nodes[0].zones.push(Zone::whole(ZoneIdx::Movable, end, 512));
-    machine
-}
-
 fn config() -> KernelConfig {
     KernelConfig { hotplug: true, irq_forces_slow_path: true, lockup_passes: 20, ..small_config() }
 }
 
 fn movable_block(kernel: &Kernel) -> BlockId {
     kernel.blocks_of_zone(kernel.zone_of(NodeId(0), ZoneIdx::Movable).id)[0]
-}
-
-fn task_on(kernel: &Kernel, name: &str, cpu: u16, flags: u32) -> Cx {
-    let process = kernel.new_process(name, 0);
-    Cx::new(kernel.new_task(&process, CpuId(cpu), flags), 1)
 }
 
 /// A kernel request that has just failed its fast path.
@@ -84,7 +67,7 @@ fn kernel_request(kernel: &Arc<Kernel>, cx: &Cx) {
 }
 
 fn lost_list(policy: Policy) -> Outcome {
-    let kernel = boot(machine(), policy, config());
+    let kernel = boot(movable_machine(1), policy, config());
     let block = movable_block(&kernel);
     let tasks = vec![
         start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
@@ -97,7 +80,7 @@ fn lost_list(policy: Policy) -> Outcome {
 }
 
 fn grown_list(policy: Policy) -> Outcome {
-    let kernel = boot(machine(), policy, config());
+    let kernel = boot(movable_machine(1), policy, config());
     let block = movable_block(&kernel);
     let h = task_on(&kernel, "H", 1, 0);
     kernel.offline_pages(&h, block).expect("an empty movable block goes offline");
@@ -112,7 +95,7 @@ fn grown_list(policy: Policy) -> Outcome {
 }
 
 fn interrupted_writer(policy: Policy) -> Outcome {
-    let kernel = boot(machine(), policy, config());
+    let kernel = boot(movable_machine(1), policy, config());
     let tasks = vec![
         start(&kernel, "H", task_on(&kernel, "H", 0, 0), |kernel, cx| {
             kernel.build_all_zonelists(cx);
@@ -129,7 +112,7 @@ fn interrupted_writer(policy: Policy) -> Outcome {
 
 fn printing_writer(policy: Policy) -> Outcome {
     let config = KernelConfig { console_port: true, ..config() };
-    let kernel = boot(machine(), policy, config);
+    let kernel = boot(movable_machine(1), policy, config);
     let tasks = vec![
         start(&kernel, "tty", task_on(&kernel, "tty", 0, 0), |kernel, cx| kernel.tty_write(cx)),
         start(&kernel, "H", task_on(&kernel, "H", 1, 0), |kernel, cx| {
@@ -142,7 +125,7 @@ fn printing_writer(policy: Policy) -> Outcome {
 
 fn busy_reader(policy: Policy) -> Outcome {
     let config = KernelConfig { preempt_rt: true, lockup_passes: 4, ..config() };
-    let kernel = boot(machine(), policy, config);
+    let kernel = boot(movable_machine(1), policy, config);
     // Nothing is free for the reader below its marks: it can only loop.
     let filler = task_on(&kernel, "filler", 1, pf::MEMALLOC);
     let mut held = Vec::new();
