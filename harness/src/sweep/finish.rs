@@ -306,16 +306,14 @@ impl<'a> Judge<'a> {
         let of = |f: fn(&CellResult) -> usize| self.cells.iter().map(f).sum::<usize>();
         let (runs, gates) = (of(|c| c.runs.len()), of(|c| c.gates));
         let what = match exit {
-            Exit::Ok => format!("{gates} gates held"),
-            Exit::Findings => format!("findings in {}", self.that_ended(exit)),
-            Exit::Regression => {
-                let failed = |c: &CellResult| {
-                    let name = c.name.clone();
-                    c.failed.iter().map(move |l| format!("{name}: {l}")).collect::<Vec<_>>()
-                };
-                first_of(self.cells.iter().flat_map(failed).collect())
-                    .unwrap_or_else(|| format!("past a gate of its own: {}", self.that_ended(exit)))
+            Exit::Ok => {
+                let suspects = first_of(self.told(|c| &c.suspect));
+                suspects
+                    .map_or(format!("{gates} gates held"), |s| format!("suspect, more rounds: {s}"))
             }
+            Exit::Findings => format!("findings in {}", self.that_ended(exit)),
+            Exit::Regression => first_of(self.told(|c| &c.failed))
+                .unwrap_or_else(|| format!("past a gate of its own: {}", self.that_ended(exit))),
             Exit::Usage => match self.that_ended(exit) {
                 none if none.is_empty() => first_of(self.warnings.clone()).unwrap_or_default(),
                 refused => format!("refused: {refused}"),
@@ -331,6 +329,14 @@ impl<'a> Judge<'a> {
         let report = self.sweep.dir.join(REPORT_FILE);
         let cells = self.cells.len();
         format!("{}: {cells} cells, {runs} runs: {what}  {}", word(exit), report.display())
+    }
+
+    /// Lines of all cells, each with the name of its cell.
+    fn told(&self, lines: fn(&CellResult) -> &Vec<String>) -> Vec<String> {
+        let of = |c: &CellResult| -> Vec<String> {
+            lines(c).iter().map(|line| format!("{}: {line}", c.name)).collect()
+        };
+        self.cells.iter().flat_map(of).collect()
     }
 
     /// Names of the cells that ended so.

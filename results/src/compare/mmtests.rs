@@ -82,7 +82,7 @@ fn name(row: &MetricRow) -> (&'static str, String) {
         "ops_per_s" => ("Hmean", "-rate"),
         "ops_per_cpu_s" => ("Hmean", "-cpu-rate"),
         "mean_ns" => ("Amean", ""),
-        "mid_ns" => ("Mid 80%", ""),
+        "mid_ns" => ("Mid 50%", ""),
         "p50_ns" => ("Lat 50%", ""),
         "p90_ns" => ("Lat 90%", ""),
         "p99_ns" => ("Lat 99%", ""),

@@ -35,8 +35,8 @@ pub struct LatencyNs {
     pub min: u64,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Mean without the shortest and the longest tenth: what to gate fast operations by, since a
-    /// percentile can't tell what the clock's steps hide. Null in records from before it was kept.
+    /// Mean of the middle half: what to gate fast operations by, since a percentile can't tell what the
+    /// clock's steps hide. Null in records from before it was kept.
     #[serde(default)]
     pub mid: Option<f64>,
     /// Median.
