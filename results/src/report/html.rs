@@ -151,8 +151,11 @@ pub(super) fn page(
         title: format!("stress: {}", workloads.into_iter().collect::<Vec<_>>().join(", ")),
         schema: crate::schema::VERSION,
         hosts: hosts(&runs),
-        verdicts: runs.iter().map(|run| verdict(run)).collect(),
-        comparisons: comparisons.iter().map(comparison).collect(),
+        verdicts: runs.iter().map(|run| verdict(run, &threads_of(&runs, run.threads))).collect(),
+        comparisons: comparisons
+            .iter()
+            .map(|c| comparison(c, &threads_of(&runs, c.base.threads)))
+            .collect(),
         sections,
         findings,
         more_findings: all.len().saturating_sub(MOST_FINDINGS),
@@ -227,7 +230,13 @@ fn hosts(runs: &[&Run]) -> Vec<HostView> {
     views.into_values().collect()
 }
 
-fn verdict(run: &Run) -> VerdictView {
+/// `, 16 threads` where that tells runs of a page apart.
+fn threads_of(runs: &[&Run], threads: u32) -> String {
+    let several = runs.iter().any(|run| run.threads != threads);
+    if several { format!(", {threads} threads") } else { String::new() }
+}
+
+fn verdict(run: &Run, threads: &str) -> VerdictView {
     let found = run.findings.iter().filter(|f| f.counts).count();
     let (state, word) = match found {
         0 if run.interrupted => (
@@ -269,10 +278,11 @@ fn verdict(run: &Run) -> VerdictView {
         run.seed,
         run.started
     ));
-    VerdictView { run_id: run.run_id.clone(), label: run.label(), state, word, facts }
+    let label = format!("{}{threads}", run.label());
+    VerdictView { run_id: run.run_id.clone(), label, state, word, facts }
 }
 
-fn comparison(c: &Comparison) -> ComparisonView {
+fn comparison(c: &Comparison, threads: &str) -> ComparisonView {
     let row = |row: &crate::schema::MetricRow| {
         let better = row.better.as_deref() == Some("higher");
         let gain = row.change_percent.is_some_and(|p| (p > 0.0) == better);
@@ -309,7 +319,7 @@ fn comparison(c: &Comparison) -> ComparisonView {
     };
     ComparisonView {
         title: format!(
-            "{}: {} against {}, {} pairs of rounds",
+            "{}{threads}: {} against {}, {} pairs of rounds",
             c.base.workload, c.new.label, c.base.label, c.pairs
         ),
         base: c.base.label.clone(),
