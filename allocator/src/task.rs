@@ -298,6 +298,8 @@ pub struct Cx {
     /// whether that ended because a newer one exists.
     pub(crate) allowed: RefCell<Option<Arc<Allowed>>>,
     pub(crate) allowed_generation: Cell<u32>,
+    /// The rebuild of the zonelists that the snapshot's lists were made from.
+    pub(crate) allowed_lists_version: Cell<u32>,
     pub(crate) request_depth: Cell<u32>,
     pub(crate) is_stale: Cell<bool>,
     /// Interleave position (`il_prev`; `il_next` up to 4.12) and the rest of its weight.
@@ -346,6 +348,7 @@ impl Cx {
             mempolicy: RefCell::new(mempolicy),
             allowed: RefCell::new(None),
             allowed_generation: Cell::new(0),
+            allowed_lists_version: Cell::new(0),
             request_depth: Cell::new(0),
             is_stale: Cell::new(false),
             il_prev: Cell::new(u16::MAX),

@@ -286,6 +286,8 @@ pub fn fallback_order_line(node: NodeId, order: &[NodeId]) -> String {
 pub struct Zonelists {
     /// By node id; nodes that don't exist have none.
     nodes: Box<[Option<NodeZonelists>]>,
+    /// Rebuilds so far: copies that are older are rebuilt, too.
+    version: AtomicU32,
 }
 
 impl Zonelists {
@@ -299,7 +301,27 @@ impl Zonelists {
                 nofallback: Zonelist::new(zones.iter().filter(|z| z.node() == node).count()),
             });
         }
-        Self { nodes: lists.into() }
+        Self { nodes: lists.into(), version: AtomicU32::new(0) }
+    }
+
+    /// How often the lists were rebuilt. Changes after the last store of a rebuild.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.version.load(Relaxed)
+    }
+
+    /// A copy of each node's fallback list with the zones of some nodes only, as the lists are now.
+    pub fn restricted_to(&self, nodes: &NodeMask) -> Box<[Option<Zonelist>]> {
+        let copy = |lists: &NodeZonelists| {
+            let zones: Vec<ZoneId> =
+                lists.fallback.walk(ZoneIdx::Movable, Nodes::Fixed(nodes)).collect();
+            let copy = Zonelist::new(zones.len());
+            for (pos, zone) in zones.into_iter().enumerate() {
+                copy.store(pos, Some(zone), &mut |_, _| {});
+            }
+            copy
+        };
+        self.nodes.iter().map(|lists| lists.as_ref().map(copy)).collect()
     }
 
     /// Both lists of a node.
@@ -341,6 +363,7 @@ impl Zonelists {
             self.build_node(release, view, node, &order, &mut step);
             step(RebuildStep::Built { node, order: &order });
         }
+        self.version.fetch_add(1, Relaxed);
     }
 
     fn build_node(

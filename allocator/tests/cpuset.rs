@@ -580,3 +580,44 @@ fn a_swap_that_runs_out_of_memory_reaches_some_and_can_be_repeated() {
     w.write("2-3");
     assert_eq!(tasks.iter().map(state).collect::<Vec<_>>(), [new, new, new]);
 }
+
+/// The zones that a snapshot's list names, by node.
+fn listed(cx: &Cx, preferred: u16) -> Vec<u16> {
+    let allowed = cx.task.alloc_lock.lock().allowed.clone().unwrap();
+    let list = allowed.lists.zones(NodeId(preferred));
+    list.into_iter().map(|zone| zone.node().0).collect()
+}
+
+#[test]
+fn a_snapshots_lists_hold_the_allowed_zones_in_fallback_order() {
+    let w = world(swap());
+    let own = context(&w.k, "task", &w.cs, None);
+    w.write("1-3");
+    for cx in [&w.cx, &own] {
+        assert_eq!(listed(cx, 2)[0], 2, "the preferred node first");
+        let (mut near, mut far) = (listed(cx, 2), listed(cx, 0));
+        near.sort_unstable();
+        far.sort_unstable();
+        assert_eq!((near, far), (vec![1, 2, 3], vec![1, 2, 3]), "node 0 is not allowed");
+    }
+    let lists = |cx: &Cx| cx.task.alloc_lock.lock().allowed.clone().unwrap().lists.clone();
+    assert!(Arc::ptr_eq(&lists(&w.cx), &lists(&own)), "one cpuset, one copy");
+    w.write("0");
+    assert_eq!(listed(&own, 3), [0]);
+    assert_eq!(w.node_got(Gfp::HIGHUSER_MOVABLE), Some(0));
+}
+
+/// *Buggy*: after a hotplug, requests go on with zones that are gone, or miss new ones.
+#[test]
+fn a_rebuild_makes_a_snapshots_lists_anew() {
+    let w = world(swap());
+    w.write("0-1");
+    assert_eq!(w.node_got(Gfp::HIGHUSER_MOVABLE), Some(0));
+    let before = w.cx.task.alloc_lock.lock().allowed.clone().unwrap();
+    w.k.build_all_zonelists(&w.writer);
+    assert!(w.node_got(Gfp::HIGHUSER_MOVABLE).is_some());
+    let after = w.cx.task.alloc_lock.lock().allowed.clone().unwrap();
+    assert!(!Arc::ptr_eq(&before.lists, &after.lists));
+    assert!(after.generation > before.generation);
+    assert_eq!(listed(&w.cx, 0), [0, 1]);
+}

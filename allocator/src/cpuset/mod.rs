@@ -25,6 +25,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Orderin
 use crate::sync::{Arc, Mutex, Weak};
 use crate::task::Task;
 
+pub use swap::AllowedLists;
 pub use tasks::Migration;
 
 /// A flag file of a cpuset (v1 only).
@@ -250,6 +251,8 @@ pub struct CpusetTree {
     migrations: Mutex<Vec<Migration>>,
     /// Copies of policies and allowed nodes that still succeed (`swap` only).
     copies_left: AtomicU64,
+    /// The lists that were made last: all tasks of a cpuset get the same (`swap` only).
+    last_lists: Mutex<Option<Arc<AllowedLists>>>,
 }
 
 impl CpusetTree {
@@ -266,6 +269,7 @@ impl CpusetTree {
             being_rebound: AtomicUsize::new(0),
             migrations: Mutex::new(Vec::new()),
             copies_left: AtomicU64::new(u64::MAX),
+            last_lists: Mutex::new(None),
         }
     }
 

@@ -4,11 +4,15 @@
 //! (KERNEL-FACTS C.6, "the alternative not built"): a task's allowed nodes and its policy are one
 //! immutable [`Allowed`]; an update makes a new one and publishes it. A request takes the newest at
 //! its start, sees that pair and no other to its end, and starts again if it finds before the OOM
-//! killer, or before failing, that a newer one exists.
+//! killer, or before failing, that a newer one exists. With the pair come zonelists that hold the
+//! zones of the allowed nodes only ([`AllowedLists`]), so that a fast path without a nodemask tests
+//! no node at all; all tasks of a cpuset share them.
 //!
 //! **How it is reclaimed.** The task keeps a counted reference in its own context and looks at a
 //! generation number before each request: while nothing changes a request costs one load, no count
-//! is touched and nothing is pinned. The old snapshot goes when its last holder lets go.
+//! is touched and nothing is pinned. The old snapshot goes when its last holder lets go. Epochs
+//! (crossbeam) would pin at each request, a fence that costs more than the variant saves: see
+//! Decisions in ARCHITECTURE.md.
 //!
 //! **What the price is.** Each update of a task, and of each VMA with a policy, needs memory for a
 //! copy. When it runs out half-way the write fails with -ENOMEM: whoever was reached before has the
@@ -18,11 +22,14 @@
 //! **Source.** The discussion of "cpuset/mempolicies related fixes and cleanups" (May 2017).
 //!
 //! **Differs.** It never existed. `task.mems_allowed` is still kept up to date, under the sequence
-//! count, for those who look at other tasks (the OOM killer, the oracle, set_mempolicy).
+//! count, for those who look at other tasks (the OOM killer, the oracle, set_mempolicy). Lists that a
+//! rebuild (memory hotplug) has made old are made anew before the next request.
 
 use std::cell::Ref;
 
 use super::CpusetError;
+use crate::gfp::Gfp;
+use crate::ids::{NodeId, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
@@ -34,6 +41,7 @@ use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, RwLockWriteGuard};
 use crate::task::{Cx, Task, TaskLocked, count};
+use crate::zonelist::{Nodes, Zonelist};
 
 /// What a task may use, as of one moment.
 #[derive(Debug)]
@@ -44,6 +52,34 @@ pub struct Allowed {
     pub mems: AtomicNodeMask,
     /// The task policy. Its nodes are never written again.
     pub mempolicy: Option<Arc<Mempolicy>>,
+    /// The zones of `mems`, as the fallback lists name them.
+    pub lists: Arc<AllowedLists>,
+}
+
+/// Fallback lists with the zones of some nodes only.
+#[derive(Debug)]
+pub struct AllowedLists {
+    mems: NodeMask,
+    /// The rebuild that they were made from.
+    version: u32,
+    of_node: Box<[Option<Zonelist>]>,
+}
+
+impl AllowedLists {
+    /// The list of requests that prefer a node; None for __GFP_THISNODE, which has its own.
+    #[inline]
+    pub(crate) fn fallback(&self, node: NodeId, gfp: Gfp) -> Option<&Zonelist> {
+        if gfp.contains(Gfp::THISNODE) {
+            return None;
+        }
+        self.of_node.get(node.index())?.as_ref()
+    }
+
+    /// The zones that requests which prefer a node may use, in their order.
+    pub fn zones(&self, node: NodeId) -> Vec<ZoneId> {
+        let list = self.of_node.get(node.index()).and_then(Option::as_ref);
+        list.map_or(Vec::new(), |list| list.walk(ZoneIdx::Movable, Nodes::Any).collect())
+    }
 }
 
 /// The nodes that current may use: those of its request's snapshot, or the live mask.
@@ -76,8 +112,24 @@ impl Kernel {
             generation,
             mems: AtomicNodeMask::holding(self.nr_node_ids(), mems),
             mempolicy: locked.mempolicy.clone(),
+            lists: self.allowed_lists(mems),
         }));
         task.allowed_generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// The lists of these nodes as the zonelists are now; those made last, if they still hold.
+    fn allowed_lists(&self, mems: &NodeMask) -> Arc<AllowedLists> {
+        // Read before the lists: a rebuild meanwhile leaves a copy that counts as old.
+        let version = self.zonelists.version();
+        let mut last = self.cpusets.last_lists.lock();
+        let known = last.as_ref().filter(|l| l.version == version && l.mems == *mems);
+        if let Some(lists) = known {
+            return Arc::clone(lists);
+        }
+        let of_node = self.zonelists.restricted_to(mems);
+        let lists = Arc::new(AllowedLists { mems: *mems, version, of_node });
+        *last = Some(Arc::clone(&lists));
+        lists
     }
 
     /// Takes current's newest snapshot. Not inside a request, which keeps the one that it began
@@ -85,7 +137,8 @@ impl Kernel {
     #[inline]
     pub(crate) fn take_newest_allowed(&self, cx: &Cx) {
         let newest = cx.task.allowed_generation.load(Ordering::Relaxed);
-        if newest == 0 || newest != cx.allowed_generation.get() {
+        let is_old = self.zonelists.version() != cx.allowed_lists_version.get();
+        if newest == 0 || newest != cx.allowed_generation.get() || is_old {
             self.take_newest_allowed_slow(cx);
         }
     }
@@ -93,13 +146,15 @@ impl Kernel {
     #[cold]
     fn take_newest_allowed_slow(&self, cx: &Cx) {
         let mut locked = cx.task.alloc_lock.lock();
-        if locked.allowed.is_none() {
+        let version = self.zonelists.version();
+        if locked.allowed.as_ref().is_none_or(|allowed| allowed.lists.version != version) {
             self.publish_allowed(&cx.task, &mut locked, &cx.task.mems_allowed.load());
         }
         let Some(allowed) = locked.allowed.clone() else { return };
         drop(locked);
         cx.mempolicy.borrow_mut().clone_from(&allowed.mempolicy);
         cx.allowed_generation.set(allowed.generation);
+        cx.allowed_lists_version.set(allowed.lists.version);
         *cx.allowed.borrow_mut() = Some(allowed);
     }
 

@@ -146,6 +146,8 @@ impl Kernel {
         let mut fast_gfp = gfp;
         let mut fast_mask = nodemask;
         let allowed = self.request_allowed(cx);
+        // `swap`: the allowed zones alone, of which none has to be tested.
+        let mut own_list = None;
         if self.cpusets_enabled() {
             // User or kernel, the fast path stays within current's cpuset; a null nodemask becomes
             // a pointer to the live mems_allowed, filtered word by word while it may change.
@@ -160,18 +162,22 @@ impl Kernel {
                 }
             };
             if masks {
+                own_list = allowed.as_ref().and_then(|a| a.lists.fallback(preferred_nid, gfp));
+            }
+            if masks && own_list.is_none() {
                 fast_mask = Nodemask::Live(mems_of(allowed.as_deref(), cx));
             }
-            if flagged {
+            if flagged && own_list.is_none() {
                 flags |= AllocFlags::CPUSET;
             }
         }
+        let fast_list = own_list.unwrap_or(zonelist);
         if self.rules.has_alloc_kswapd && gfp.contains(Gfp::KSWAPD_RECLAIM) {
             flags |= AllocFlags::KSWAPD;
         }
-        let preferred = self.first_zones_zonelist::<R>(cx, zonelist, highest_zoneidx, fast_mask);
+        let preferred = self.first_zones_zonelist::<R>(cx, fast_list, highest_zoneidx, fast_mask);
         let ac = AllocContext {
-            zonelist: Cell::new(zonelist),
+            zonelist: Cell::new(fast_list),
             nodemask: Cell::new(fast_mask),
             preferred_zoneref: Cell::new(preferred),
             migratetype,
@@ -188,6 +194,12 @@ impl Kernel {
             return Some(pfn);
         }
         ac.nodemask.set(nodemask);
+        if own_list.is_some() {
+            ac.zonelist.set(zonelist);
+            let mems = Nodemask::Live(mems_of(allowed.as_deref(), cx));
+            let first = self.first_zones_zonelist::<R>(cx, zonelist, highest_zoneidx, mems);
+            ac.preferred_zoneref.set(first);
+        }
         let page = self.alloc_pages_slowpath(cx, gfp, order, preferred_nid, nodemask, &ac);
         if let Some(observer) = &cx.observer {
             observer.alloc_slow(start);
