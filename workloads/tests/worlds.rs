@@ -12,8 +12,14 @@ use allocator::policy::{AxisName, Expect, Policy};
 use workloads::worlds::matrix::{Cell, cells};
 use workloads::worlds::search::{Effort, Judged, judge};
 
-const EFFORT: Effort =
-    Effort { extra_preemptions: 0, samples: 0, seed: 0, max_schedules: 200_000, workers: 2 };
+const EFFORT: Effort = Effort {
+    extra_preemptions: 0,
+    samples: 0,
+    seed: 0,
+    max_schedules: 200_000,
+    workers: 2,
+    larger: false,
+};
 
 fn search(cell: &Cell) -> Option<Judged> {
     cell.world.map(|world| judge(*cell, world, &EFFORT, |_| ControlFlow::Continue(())))

@@ -41,6 +41,9 @@ pub struct ExploreCommand {
     /// Search every family (or those of --family) under every variant of its axis, and compare with what is expected
     #[arg(long, conflicts_with_all = ["variant", "replay"])]
     pub all: bool,
+    /// Worlds with a task more, where there are some
+    #[arg(long, requires = "all")]
+    pub larger: bool,
     /// Policy [default: mainline]
     #[arg(long, value_name = "SPEC", conflicts_with = "replay")]
     pub variant: Option<String>,
@@ -305,6 +308,7 @@ fn all(args: &ExploreCommand, watcher: &Watcher) -> Result<Exit, Stop> {
         seed: args.seed,
         max_schedules: u64::MAX,
         workers: workers(args.workers),
+        larger: args.larger,
     };
     for name in &args.family {
         subject::family(name)?;

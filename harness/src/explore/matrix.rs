@@ -147,13 +147,14 @@ pub fn summary(matrix: &Matrix, effort: &Effort, seconds: f64) -> String {
         let names = format!("not searched, no world: {}", without_world.join(", "));
         text += &wrap(&names, "  ", 80);
     }
-    let Effort { extra_preemptions: extra, samples, .. } = effort;
+    let Effort { extra_preemptions: extra, samples, larger, .. } = effort;
     text += &wrap(
         &format!(
             "bound: each family's switches, at least 2{}; {} samples on top of what is excluded; \
-             small worlds: MAX_RECLAIM_RETRIES 2 of 16, batches of a few pages.",
+             {} worlds: MAX_RECLAIM_RETRIES 2 of 16, batches of a few pages.",
             if *extra > 0 { format!(", and {extra} more") } else { String::new() },
-            thousands(*samples)
+            thousands(*samples),
+            if *larger { "larger" } else { "small" }
         ),
         "",
         80,

@@ -40,6 +40,20 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
+/// Worlds of the same families with a task more.
+pub const LARGER: &[World] = &[
+    World {
+        about: "two faults on VMAs bound to {0}; the cpuset moves from {0} to {1}",
+        run: two_vma_policies,
+        ..WORLDS[0]
+    },
+    World {
+        about: "two tasks with policy BIND {1} far from their CPU; the cpuset moves to {0}",
+        run: two_task_policies,
+        ..WORLDS[1]
+    },
+];
+
 fn one(node: u16) -> NodeMask {
     NodeMask::of([NodeId(node)])
 }
@@ -52,8 +66,8 @@ fn cpuset_with(kernel: &Arc<Kernel>, cx: &Cx, mems: &NodeMask) -> Arc<Cpuset> {
 }
 
 /// A process with one thread on CPU 0 and an address space, in the cpuset.
-fn process_in(kernel: &Arc<Kernel>, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<Mm>) {
-    let process = kernel.new_process("A", 0);
+fn process_in(kernel: &Kernel, name: &str, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<Mm>) {
+    let process = kernel.new_process(name, 0);
     let task = kernel.new_task(&process, CpuId(0), 0);
     let mm = kernel.mm_alloc();
     task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
@@ -62,26 +76,40 @@ fn process_in(kernel: &Arc<Kernel>, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<M
 }
 
 fn vma_policy(policy: Policy) -> Outcome {
+    faults(policy, 1)
+}
+
+fn two_vma_policies(policy: Policy) -> Outcome {
+    faults(policy, 2)
+}
+
+/// Some processes that each fault on a page of their own, and U.
+fn faults(policy: Policy, processes: usize) -> Outcome {
     let kernel = boot(small_machine(2, 2048), policy, small_config());
     let u = writer(&kernel);
     let cs = cpuset_with(&kernel, &u, &one(0));
-    let (a, mm) = process_in(&kernel, &u, &cs);
-    let start_vpn = kernel.mmap(&a, &mm, 1, VmFlags::empty(), None).expect("an empty mm");
-    let bind = PolicySpec::new(Mode::Bind, one(0));
-    kernel
-        .mbind(&a, &mm, start_vpn.addr(), PAGE_SIZE, &bind, MbindFlags::empty())
-        .expect("an allowed node");
-    let tasks = vec![
-        start(&kernel, "A", a, move |kernel, cx| {
+    let mut tasks = Vec::new();
+    for name in ["A", "B"].into_iter().take(processes) {
+        let (a, mm) = process_in(&kernel, name, &u, &cs);
+        let start_vpn = kernel.mmap(&a, &mm, 1, VmFlags::empty(), None).expect("an empty mm");
+        let bind = PolicySpec::new(Mode::Bind, one(0));
+        kernel
+            .mbind(&a, &mm, start_vpn.addr(), PAGE_SIZE, &bind, MbindFlags::empty())
+            .expect("an allowed node");
+        tasks.push((name, a, mm, start_vpn));
+    }
+    let faults = tasks.into_iter().map(|(name, a, mm, start_vpn)| {
+        start(&kernel, name, a, move |kernel, cx| {
             // What the fault came to is the oracle's to judge: a kill ends it.
             let _fault = kernel.access(cx, &mm, start_vpn, true);
             drop(mm);
             kernel.do_exit(cx);
-        }),
-        start(&kernel, "U", u, move |kernel, cx| {
-            kernel.cpuset_write_mems(cx, &cs, &one(1)).expect("a node with memory");
-        }),
-    ];
+        })
+    });
+    let mut tasks: Vec<_> = faults.collect();
+    tasks.push(start(&kernel, "U", u, move |kernel, cx| {
+        kernel.cpuset_write_mems(cx, &cs, &one(1)).expect("a node with memory");
+    }));
     join(tasks);
     Outcome { kernel }
 }
@@ -100,7 +128,7 @@ fn stale_zoneref(policy: Policy) -> Outcome {
     let cs = cpuset_with(&kernel, &u, &one(1));
     fill_with_cache(&kernel, &u, NodeId(0));
     fill_with_cache(&kernel, &u, NodeId(1));
-    let (a, mm) = process_in(&kernel, &u, &cs);
+    let (a, mm) = process_in(&kernel, "A", &u, &cs);
     kernel.set_mempolicy(&a, &PolicySpec::new(Mode::Bind, one(1))).expect("an allowed node");
     let tasks = vec![
         start(&kernel, "A", a, move |kernel, cx| {
@@ -120,24 +148,40 @@ fn stale_zoneref(policy: Policy) -> Outcome {
 }
 
 fn task_policy(policy: Policy) -> Outcome {
+    requests(policy, 1)
+}
+
+fn two_task_policies(policy: Policy) -> Outcome {
+    requests(policy, 2)
+}
+
+/// Some tasks that each ask for a page under their own policy, and U.
+fn requests(policy: Policy, tasks: usize) -> Outcome {
     let kernel = boot(small_machine(2, 2048), policy, small_config());
     let u = writer(&kernel);
     let cs = cpuset_with(&kernel, &u, &one(1));
-    let process = kernel.new_process("A", 0);
-    let task = kernel.new_task(&process, CpuId(0), 0);
-    kernel.cpuset_attach(&u, &cs, &[Arc::clone(&task)]).expect("a cpuset with mems takes tasks");
-    let a = Cx::new(task, 1);
-    kernel.set_mempolicy(&a, &PolicySpec::new(Mode::Bind, one(1))).expect("an allowed node");
-    let tasks = vec![
-        start(&kernel, "A", a, |kernel, cx| {
+    let mut bound = Vec::new();
+    for name in ["A", "B"].into_iter().take(tasks) {
+        let process = kernel.new_process(name, 0);
+        let task = kernel.new_task(&process, CpuId(0), 0);
+        kernel
+            .cpuset_attach(&u, &cs, &[Arc::clone(&task)])
+            .expect("a cpuset with mems takes tasks");
+        let a = Cx::new(task, 1);
+        kernel.set_mempolicy(&a, &PolicySpec::new(Mode::Bind, one(1))).expect("an allowed node");
+        bound.push((name, a));
+    }
+    let requests = bound.into_iter().map(|(name, a)| {
+        start(&kernel, name, a, |kernel, cx| {
             if let Some(pfn) = kernel.alloc_pages_current(cx, Gfp::HIGHUSER_MOVABLE, 0) {
                 kernel.free_pages(cx, pfn, 0);
             }
-        }),
-        start(&kernel, "U", u, move |kernel, cx| {
-            kernel.cpuset_write_mems(cx, &cs, &one(0)).expect("a node with memory");
-        }),
-    ];
+        })
+    });
+    let mut tasks: Vec<_> = requests.collect();
+    tasks.push(start(&kernel, "U", u, move |kernel, cx| {
+        kernel.cpuset_write_mems(cx, &cs, &one(0)).expect("a node with memory");
+    }));
     join(tasks);
     Outcome { kernel }
 }

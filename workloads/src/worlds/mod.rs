@@ -83,6 +83,12 @@ pub fn find(family: Family) -> Option<&'static World> {
     all().find(|w| w.family == family)
 }
 
+/// The larger world of a family, where there is one.
+pub fn find_larger(family: Family) -> Option<&'static World> {
+    let mut all = cpuset::LARGER.iter().chain(zonelist::LARGER).chain(offline::LARGER);
+    all.find(|w| w.family == family)
+}
+
 /// A machine of `nodes` equal nodes with one CPU and `pages` pages each, at low frame numbers.
 fn small_machine(nodes: u16, pages: u64) -> Machine {
     let mut machine = Machine::uniform(nodes, 1, pages);

@@ -37,6 +37,13 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
+/// Worlds of the same families with a task more.
+pub const LARGER: &[World] = &[World {
+    about: "two pages are freed by two tasks while their block goes offline",
+    run: two_freed,
+    ..WORLDS[0]
+}];
+
 /// Boots with pcplists that keep a few pages.
 fn world(policy: Policy) -> (Arc<Kernel>, Cx, Cx) {
     let config = KernelConfig { hotplug: true, pcp_batch: Some(4), ..small_config() };
@@ -77,6 +84,21 @@ fn freed(policy: Policy) -> Outcome {
     let block = BlockId(page.0 / kernel.machine.block_pages);
     let tasks = vec![
         start(&kernel, "F", f, move |kernel, cx| kernel.free_pages(cx, page, 0)),
+        start(&kernel, "O", o, move |kernel, cx| give_up_after(kernel, cx, block)),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+/// Two pages, freed by two tasks.
+fn two_freed(policy: Policy) -> Outcome {
+    let (kernel, f, o) = world(policy);
+    let (page, other) = (movable_page(&kernel, &f), movable_page(&kernel, &f));
+    let block = BlockId(page.0 / kernel.machine.block_pages);
+    let g = task_on(&kernel, "G", 0, 0);
+    let tasks = vec![
+        start(&kernel, "F", f, move |kernel, cx| kernel.free_pages(cx, page, 0)),
+        start(&kernel, "G", g, move |kernel, cx| kernel.free_pages(cx, other, 0)),
         start(&kernel, "O", o, move |kernel, cx| give_up_after(kernel, cx, block)),
     ];
     join(tasks);

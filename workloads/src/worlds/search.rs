@@ -19,7 +19,7 @@ use allocator::sync::Arc;
 
 use super::matrix::Cell;
 use super::scene::SceneWorld;
-use super::{Outcome, World};
+use super::{Outcome, World, find_larger};
 
 /// Kinds that no world may show unless that is what it is about.
 pub const NEVER: &[&str] = &[
@@ -144,6 +144,8 @@ pub struct Effort {
     pub max_schedules: u64,
     /// OS threads.
     pub workers: usize,
+    /// The larger worlds, where there are some.
+    pub larger: bool,
 }
 
 /// A cell, searched.
@@ -161,13 +163,15 @@ pub struct Judged {
     pub samples: Option<Report>,
 }
 
-/// Searches a cell as far as its expectation asks for.
+/// Searches a cell as far as its expectation asks for. `world` is the cell's own, the smallest.
 pub fn judge(
     cell: Cell,
     world: &'static World,
     effort: &Effort,
     watch: impl Fn(&Progress) -> ControlFlow<()> + Send + Sync + Clone + 'static,
 ) -> Judged {
+    let larger = find_larger(cell.family).filter(|_| effort.larger);
+    let world = larger.unwrap_or(world);
     let subject = Subject::World(world);
     let bound = subject.bound() + effort.extra_preemptions;
     let config = Config {

@@ -50,6 +50,13 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
+/// Worlds of the same families with a task more.
+pub const LARGER: &[World] = &[World {
+    about: "two requests keep their zonerefs while Movable in front of Normal goes away",
+    run: twice_lost_list,
+    ..WORLDS[0]
+}];
+
 fn config() -> KernelConfig {
     KernelConfig { hotplug: true, irq_forces_slow_path: true, lockup_passes: 20, ..small_config() }
 }
@@ -71,6 +78,21 @@ fn lost_list(policy: Policy) -> Outcome {
     let block = movable_block(&kernel);
     let tasks = vec![
         start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
+        start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
+            kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+/// Two requests.
+fn twice_lost_list(policy: Policy) -> Outcome {
+    let kernel = boot(movable_machine(1), policy, config());
+    let block = movable_block(&kernel);
+    let tasks = vec![
+        start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
+        start(&kernel, "B", task_on(&kernel, "B", 0, 0), kernel_request),
         start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
             kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
         }),

@@ -1,6 +1,7 @@
 //! The workloads on real threads: what each variant shows, and that every page comes back.
 
 mod cpuset01;
+mod mbind_churn;
 mod offline_free;
 mod page_alloc;
 mod run;
