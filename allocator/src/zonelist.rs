@@ -286,7 +286,7 @@ pub fn fallback_order_line(node: NodeId, order: &[NodeId]) -> String {
 pub struct Zonelists {
     /// By node id; nodes that don't exist have none.
     nodes: Box<[Option<NodeZonelists>]>,
-    /// Rebuilds so far: copies that are older are rebuilt, too.
+    /// Beginnings and ends of rebuilds so far: odd inside one.
     version: AtomicU32,
 }
 
@@ -304,7 +304,7 @@ impl Zonelists {
         Self { nodes: lists.into(), version: AtomicU32::new(0) }
     }
 
-    /// How often the lists were rebuilt. Changes after the last store of a rebuild.
+    /// Changes before the first store of a rebuild, to an odd number, and after the last one.
     #[inline]
     pub fn version(&self) -> u32 {
         self.version.load(Relaxed)
@@ -356,6 +356,7 @@ impl Zonelists {
         view: &impl ZonelistView,
         mut step: impl FnMut(RebuildStep<'_>),
     ) {
+        self.version.fetch_add(1, Relaxed);
         let mut orders = NodeOrders::new(release, self.nodes.len());
         for &node in view.nodes() {
             let order = orders.order(view, node);

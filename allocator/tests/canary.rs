@@ -8,6 +8,7 @@ use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
+use allocator::oracle::placement::Placement;
 use allocator::oracle::{FindingKind, Looked, RequestLog};
 use allocator::page_alloc::Nodemask;
 use allocator::page_alloc::slow::Request;
@@ -162,11 +163,18 @@ fn a_page_of_a_node_that_the_policy_excludes_is_misplaced_unless_the_cpuset_expl
     let gfp = Gfp::HIGHUSER_MOVABLE;
     let policy = kernel.mpol_new(&bound, &PolicySpec::new(Mode::Bind, one(0))).unwrap().unwrap();
     let pfn = kernel.alloc_pages(&bound, gfp, 0, NodeId(1), Nodemask::None).unwrap();
-    let judge = |cookie| kernel.judge_placement(&bound, gfp, &policy, cookie, pfn);
+    let judge = |cookie| {
+        let before = Placement { cookie, zonelists: kernel.zonelists.version() };
+        kernel.judge_placement(&bound, gfp, &policy, before, pfn)
+    };
     let cookie = bound.task.mems_allowed_seq.raw();
     assert_eq!(judge(cookie), Some(FindingKind::MisplacedPage));
     assert_eq!(kernel.findings.nr(FindingKind::MisplacedPage), 1);
     assert_eq!(judge(cookie.wrapping_sub(2)), None, "mems changed since");
+    let before = Placement { cookie, zonelists: kernel.zonelists.version() };
+    kernel.build_all_zonelists(&cx);
+    let by_rebuild = kernel.judge_placement(&bound, gfp, &policy, before, pfn);
+    assert_eq!(by_rebuild, Some(FindingKind::MisplacedByRebuild));
     kernel.cpuset_write_mems(&cx, &cs, &one(1)).unwrap();
     assert_eq!(judge(bound.task.mems_allowed_seq.raw()), None, "policy and mems don't meet");
 }

@@ -60,7 +60,7 @@ pub struct Allowed {
 #[derive(Debug)]
 pub struct AllowedLists {
     mems: NodeMask,
-    /// The rebuild that they were made from.
+    /// [`Zonelists::version`](crate::zonelist::Zonelists::version) when they were made.
     version: u32,
     of_node: Box<[Option<Zonelist>]>,
 }

@@ -18,6 +18,7 @@ use crate::gfp::Gfp;
 use crate::ids::{NodeId, PAGE_SHIFT, Pfn, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::nodemask::{MaskWords, NodeMask};
+use crate::oracle::placement::Placement;
 use crate::page_alloc::Nodemask;
 use crate::policy::CpusetPolicy;
 use crate::race::Point;
@@ -142,7 +143,10 @@ impl Kernel {
             Mode::PreferredMany => self.alloc_preferred_many(cx, gfp, order, policy, local),
             Mode::Default | Mode::Preferred | Mode::Bind | Mode::Local => {
                 // Before the test, so that they can't be newer than what passed.
-                let cookie = cx.task.mems_allowed_seq.raw();
+                let before = Placement {
+                    cookie: cx.task.mems_allowed_seq.raw(),
+                    zonelists: self.zonelists.version(),
+                };
                 let mems = cx.task.mems_allowed.word(0);
                 let (nid, nodemask) = self.policy_node_and_mask(cx, gfp, policy, local);
                 if self.instrumented {
@@ -155,7 +159,7 @@ impl Kernel {
                 if let (Some(pfn), Nodemask::Live(mask)) = (page, nodemask)
                     && self.page_node(pfn).is_some_and(|node| !mask.test(node))
                 {
-                    self.judge_placement(cx, gfp, policy, cookie, pfn);
+                    self.judge_placement(cx, gfp, policy, before, pfn);
                 }
                 page
             }

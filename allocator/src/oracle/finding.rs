@@ -51,11 +51,14 @@ pub enum FindingKind {
     /// An unmovable page from ZONE_MOVABLE, by a zoneref that a rebuild moved (J4-e, in every
     /// release): counted.
     UnmovableInMovable,
+    /// A page on a node that its policy excludes, by a zoneref that a rebuild moved (J4-f, in every
+    /// release): counted.
+    MisplacedByRebuild,
 }
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::PrematureOom,
         Self::TransientOom,
         Self::Drift,
@@ -77,6 +80,7 @@ impl FindingKind {
         Self::MisplacedPage,
         Self::InTransit,
         Self::UnmovableInMovable,
+        Self::MisplacedByRebuild,
     ];
 
     /// The word in results.
@@ -103,6 +107,7 @@ impl FindingKind {
             Self::MisplacedPage => "misplaced_page",
             Self::InTransit => "in_transit",
             Self::UnmovableInMovable => "unmovable_in_movable",
+            Self::MisplacedByRebuild => "misplaced_by_rebuild",
         }
     }
 
@@ -129,7 +134,8 @@ impl FindingKind {
             | Self::LateKill
             | Self::SpuriousFailure
             | Self::InTransit
-            | Self::UnmovableInMovable => false,
+            | Self::UnmovableInMovable
+            | Self::MisplacedByRebuild => false,
         }
     }
 }

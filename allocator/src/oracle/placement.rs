@@ -7,7 +7,12 @@
 //! **Why here and not by a walk.** A page that was there before an mbind without MPOL_MF_MOVE, or
 //! before a rebind, stays where it is by right. Only the moment of the allocation can tell.
 //!
-//! **Source.** KERNEL-FACTS D.4, S10, C.6.
+//! **A rebuild.** A walk doesn't test the zone that it starts from again. A request that has found its
+//! preferred zoneref keeps its position; when a node's Movable zone goes off before the walk, the
+//! lists shift, and a zone of another node stands there (J4-f). The page is handed out, nobody looks
+//! again: in every release, and counted apart from what has no explanation.
+//!
+//! **Source.** KERNEL-FACTS D.4, S10, C.6, F.1.
 
 use crate::cpuset::swap::mems_of;
 use crate::gfp::Gfp;
@@ -17,16 +22,24 @@ use crate::mempolicy::Mempolicy;
 use crate::oracle::FindingKind;
 use crate::task::{Cx, pf};
 
+/// What a request saw before D.4 looked at the masks.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
+    /// The task's mems_allowed_seq.
+    pub cookie: u32,
+    /// [`Zonelists::version`](crate::zonelist::Zonelists::version).
+    pub zonelists: u32,
+}
+
 impl Kernel {
-    /// Judges a page that a request bound by `policy` got; `cookie` is the cpuset's sequence from
-    /// before D.4 looked at the masks.
+    /// Judges a page that a request bound by `policy` got.
     #[cold]
     pub fn judge_placement(
         &self,
         cx: &Cx,
         gfp: Gfp,
         policy: &Mempolicy,
-        cookie: u32,
+        before: Placement,
         pfn: Pfn,
     ) -> Option<FindingKind> {
         let nodes = policy.nodes.load();
@@ -36,15 +49,20 @@ impl Kernel {
             || cx.task.process.is_killed()
             || cx.task.has(pf::MEMALLOC | pf::EXITING)
             || !gfp.contains(Gfp::DIRECT_RECLAIM);
+        let Placement { cookie, zonelists } = before;
         let moved = cookie & 1 == 1 || cx.task.mems_allowed_seq.raw() != cookie;
         if has_rights || moved || !nodes.intersects(&mems) {
             return None;
         }
-        let report = [format!(
-            "policy nodes {nodes}, mems {mems}: they meet, and neither changed since D.4"
-        )];
+        let now = self.zonelists.version();
+        let (kind, why) = if now & 1 == 1 || now != zonelists {
+            (FindingKind::MisplacedByRebuild, "zonelists were rebuilt under the request")
+        } else {
+            (FindingKind::MisplacedPage, "nothing changed since D.4")
+        };
+        let report = [format!("Policy nodes {nodes}, mems {mems}: they meet, and {why}.")];
         let title = format!("page {:#x} of node {node} for a policy of {nodes}", pfn.0);
-        self.find(cx, FindingKind::MisplacedPage, &title, &report);
-        Some(FindingKind::MisplacedPage)
+        self.find(cx, kind, &title, &report);
+        Some(kind)
     }
 }

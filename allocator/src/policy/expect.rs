@@ -65,6 +65,9 @@ pub enum Family {
     J4d,
     /// Unmovable page from Movable after an online.
     J4e,
+    /// Page of a node that the policy excludes, after an offline. Not in KERNEL-FACTS: the explorer
+    /// found it.
+    J4f,
     /// Page stranded on a pcplist.
     J5a,
     /// Isolated page in use again.
@@ -85,7 +88,7 @@ pub enum Family {
 
 impl Family {
     /// All families in order.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::J1aVma,
         Self::J1aTask,
         Self::J1b,
@@ -111,6 +114,7 @@ impl Family {
         Self::J4c,
         Self::J4d,
         Self::J4e,
+        Self::J4f,
         Self::J5a,
         Self::J5b,
         Self::J5c,
@@ -149,6 +153,7 @@ impl Family {
             Self::J4c => ("J4c", "deadlock: printk inside the rebuild"),
             Self::J4d => ("J4d", "busy reader keeps the rebuild from running (RT)"),
             Self::J4e => ("J4e", "unmovable page from Movable after an online"),
+            Self::J4f => ("J4f", "page of an excluded node after an offline"),
             Self::J5a => ("J5a", "page stranded on a pcplist"),
             Self::J5b => ("J5b", "isolated page in use again"),
             Self::J5c => ("J5c", "the drain misses a CPU"),

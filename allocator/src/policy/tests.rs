@@ -60,6 +60,7 @@ zonelist J4b --!---
 zonelist J4c --!---
 zonelist J4d -----!
 zonelist J4e rrrrrr
+zonelist J4f rrrrrr
 offline J5a !~!~-
 offline J5b !!!!-
 offline J5c ...~-

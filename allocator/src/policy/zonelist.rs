@@ -11,7 +11,7 @@
 //! **Differs.** `lockless` is the alternative of 9 August 2023 (v2), not merged.
 
 use super::Expect::{Excluded, Residual, Shows};
-use super::Family::{J4a, J4b, J4c, J4d, J4e};
+use super::Family::{J4a, J4b, J4c, J4d, J4e, J4f};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
 
@@ -102,7 +102,7 @@ impl ZonelistPolicy {
     }
 }
 
-/// Success is never checked again, so J4-e is left in all of them.
-const fn cells(a_to_d: [Expect; 4]) -> [(Family, Expect); 5] {
-    [(J4a, a_to_d[0]), (J4b, a_to_d[1]), (J4c, a_to_d[2]), (J4d, a_to_d[3]), (J4e, Residual)]
+/// Success is never checked again, so J4-e and J4-f are left in all of them.
+const fn cells([a, b, c, d]: [Expect; 4]) -> [(Family, Expect); 6] {
+    [(J4a, a), (J4b, b), (J4c, c), (J4d, d), (J4e, Residual), (J4f, Residual)]
 }

@@ -71,7 +71,8 @@ pub fn verdict(done: &Done) -> String {
 fn labelled(label: &str, text: &str) -> String {
     let text = wrap(text, "", WIDTH - MARGIN.len());
     let mut lines = text.lines();
-    let first = format!("{label:<width$}{}\n", lines.next().unwrap_or(""), width = MARGIN.len());
+    let width = MARGIN.len() - 1;
+    let first = format!("{label:<width$} {}\n", lines.next().unwrap_or(""));
     first + &lines.map(|line| format!("{MARGIN}{line}\n")).collect::<String>()
 }
 
@@ -95,11 +96,15 @@ fn nothing_found(report: &Report) -> String {
             if let (Scheduler::Pct { depth }, Some(miss)) =
                 (report.scheduler, report.coverage.pct_miss)
             {
-                let _ = write!(
-                    text,
-                    "; a bug that takes {depth} ordering constraints was missed with a chance of \
-                     {miss:.2} at most"
-                );
+                let _ = if miss < 0.995 {
+                    write!(
+                        text,
+                        "; a bug that takes {depth} ordering constraints was missed with a chance \
+                         of {miss:.2} at most"
+                    )
+                } else {
+                    write!(text, "; too few for a promise of PCT at depth {depth}")
+                };
             }
             text
         }

@@ -4,12 +4,17 @@ use allocator::gfp::Gfp;
 use allocator::hotplug::BlockId;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
 use allocator::kernel::{Kernel, KernelConfig};
+use allocator::machine::Zone;
+use allocator::mempolicy::{Mode, PolicySpec};
+use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
 use allocator::sync::Arc;
 use allocator::task::{Cx, pf};
 
-use super::{Outcome, World, boot, join, movable_machine, small_config, start, task_on};
+use super::{
+    Outcome, World, boot, join, movable_machine, small_config, small_machine, start, task_on,
+};
 
 /// The worlds of this axis.
 pub const WORLDS: &[World] = &[
@@ -47,6 +52,13 @@ pub const WORLDS: &[World] = &[
         shows: &["unmovable_in_movable"],
         switches: 2,
         run: grown_list,
+    },
+    World {
+        family: Family::J4f,
+        about: "a request bound to a node keeps its zoneref while that node's Movable goes away",
+        shows: &["misplaced_by_rebuild"],
+        switches: 2,
+        run: lost_policy,
     },
 ];
 
@@ -110,6 +122,31 @@ fn grown_list(policy: Policy) -> Outcome {
         start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
         start(&kernel, "H", h, move |kernel, cx| {
             kernel.online_pages(cx, block).expect("it was offline");
+        }),
+    ];
+    join(tasks);
+    Outcome { kernel }
+}
+
+/// The node's list is [its Movable, its Normal, the other node's Normal]; A starts at the second.
+fn lost_policy(policy: Policy) -> Outcome {
+    let mut machine = small_machine(2, 2048);
+    machine.block_pages = 512;
+    let end = machine.max_pfn();
+    machine.nodes[1].zones.push(Zone::whole(ZoneIdx::Movable, end, 512));
+    let kernel = boot(machine, policy, config());
+    let block = kernel.blocks_of_zone(kernel.zone_of(NodeId(1), ZoneIdx::Movable).id)[0];
+    let a = task_on(&kernel, "A", 1, 0);
+    let bind = PolicySpec::new(Mode::Bind, NodeMask::of([NodeId(1)]));
+    kernel.set_mempolicy(&a, &bind).expect("a node with memory");
+    let tasks = vec![
+        start(&kernel, "A", a, |kernel, cx| {
+            if let Some(pfn) = kernel.alloc_pages_current(cx, Gfp::KERNEL, 0) {
+                kernel.free_pages(cx, pfn, 0);
+            }
+        }),
+        start(&kernel, "H", task_on(&kernel, "H", 0, 0), move |kernel, cx| {
+            kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
         }),
     ];
     join(tasks);
