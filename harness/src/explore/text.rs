@@ -168,13 +168,14 @@ pub fn not_covered(scene: bool) -> String {
 /// see it again.
 pub fn story(done: &Done, told: &Told) -> String {
     let Told { find, replay, finding, file } = told;
-    let mut head =
-        vec![format!("FINDING  {}", find_line(done, told)), done.subject.about().to_owned()];
+    let mut head = vec![format!("FINDING  {}", find_line(done, told))];
+    head.extend(lines(done.subject.about(), ""));
+    let opened = head.len() + 1;
     head.push(String::new());
     match finding {
         Some(finding) => {
             head.extend(reasons(&finding.report));
-            if head.len() == 3 {
+            if head.len() == opened {
                 head.extend(lines(&finding.title, ""));
             }
         }
