@@ -237,6 +237,8 @@ pub struct CxStats {
     pub slow_entries: Cell<u64>,
     /// Passes through S7 after the first of a request.
     pub slow_retries: Cell<u64>,
+    /// Passes through S9 of an OOM victim's thread that had no right to the reserve.
+    pub bare_victim_passes: Cell<u64>,
     /// Jumps to S1.
     pub restarts: Cell<u64>,
     /// Requests that failed (S22).

@@ -128,7 +128,8 @@ impl Plan {
         slow_down::check(&args.verdict.slow_down, variants.len(), info.ops).map_err(Stop::usage)?;
         let mut notes: Vec<String> = Vec::new();
         notes.extend(args.verdict.slow_down.iter().map(|s| format!("--slow-down {s}, on purpose")));
-        let machine_spec = fitted(args.machine.spec(), info, &mut notes)?;
+        let nodes = workload.nodes(&options);
+        let machine_spec = fitted(args.machine.spec(), info, nodes, &mut notes)?;
         let (machine, machine_notes) = machine::load(&machine_spec)?;
         metadata::check_room(&machine)?;
         notes.extend(machine_notes.0);
@@ -141,7 +142,6 @@ impl Plan {
         };
         for variant in &variants {
             workload.check(&machine, &variant.policy, &options, threads)?;
-            notes.extend(unbuilt(variant));
         }
         let mut config = config(&args.model, &variants)?;
         workload.configure(&mut config, &options);
@@ -160,7 +160,7 @@ impl Plan {
             notes,
             strict: args.verdict.strict,
             stop_on_finding: args.verdict.stop_on_finding,
-            irq_rate: args.model.irq_rate,
+            irq_rate: args.model.irq_rate.or(workload.irq_rate()),
             interval: args.output.hlog.is_some().then_some(args.output.interval),
             wants_timeline: args.output.timeline.is_some(),
             lockup: None,
@@ -239,14 +239,6 @@ fn variants(specs: &[String]) -> Result<Vec<Variant>, Stop> {
     Ok(variants)
 }
 
-fn unbuilt(variant: &Variant) -> Option<String> {
-    let axes: Vec<&str> = variant.policy.unbuilt().into_iter().map(|a| a.word()).collect();
-    (!axes.is_empty()).then(|| {
-        let acts = if axes.len() == 1 { "acts" } else { "act" };
-        format!("{}: {} {acts} as mainline, not built yet", variant.name, axes.join(", "))
-    })
-}
-
 fn allowed_cpus(spec: &MachineSpec) -> Result<u32, Stop> {
     let cpus = match &spec.cpus {
         Some(cpus) => cpus.clone(),
@@ -259,10 +251,11 @@ fn allowed_cpus(spec: &MachineSpec) -> Result<u32, Stop> {
 fn fitted(
     mut spec: MachineSpec,
     info: &Info,
+    needed: u32,
     notes: &mut Vec<String>,
 ) -> Result<MachineSpec, Stop> {
     let wants_cap = info.memory_per_node.is_some() && spec.memory_bytes.is_none();
-    let wants_nodes = info.nodes > 1 && spec.fake_numa.is_none();
+    let wants_nodes = needed > 1 && spec.fake_numa.is_none();
     let wants_movable = info.movable != Movable::None && spec.movable.is_none();
     if !(wants_cap || wants_nodes || wants_movable) {
         return Ok(spec);
@@ -270,9 +263,9 @@ fn fitted(
     let (machine, _) = machine::load(&spec)?;
     let with_memory = machine.nodes.iter().filter(|n| pages(n) > 0).count() as u32;
     let mut nodes = with_memory;
-    if wants_nodes && with_memory < info.nodes {
-        spec.fake_numa = Some(info.nodes);
-        nodes = info.nodes;
+    if wants_nodes && with_memory < needed {
+        spec.fake_numa = Some(needed);
+        nodes = needed;
         notes.push(format!("{} needs {nodes} nodes: made by --fake-numa {nodes}", info.name));
     }
     if let Some(most) = info.memory_per_node.filter(|_| wants_cap) {

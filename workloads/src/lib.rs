@@ -14,6 +14,7 @@ pub mod cpuset01;
 pub mod mbind_churn;
 mod mems_writer;
 pub mod offline_free;
+pub mod oom_storm;
 pub mod options;
 pub mod page_alloc;
 pub mod worlds;
@@ -78,6 +79,16 @@ pub trait Workload: Send + Sync + fmt::Debug {
         options: &Options,
         threads: u32,
     ) -> Result<(), WorkloadError>;
+
+    /// Nodes with memory that it needs with these options.
+    fn nodes(&self, _options: &Options) -> u32 {
+        self.info().nodes
+    }
+
+    /// Interrupts a second on each CPU, unless the user says otherwise.
+    fn irq_rate(&self) -> Option<u64> {
+        None
+    }
 
     /// Changes what the workload needs otherwise of the kernel around the allocator; called once,
     /// before booting.
@@ -154,6 +165,8 @@ pub trait Recorder {
     fn now(&self) -> u64;
     /// An operation took from `start` to now.
     fn record(&mut self, op: usize, start: u64);
+    /// An operation that somebody else timed, in model ns.
+    fn record_ns(&mut self, op: usize, ns: u64);
     /// An operation that was not timed.
     fn count(&mut self, op: usize, operations: u64);
 }
@@ -167,6 +180,7 @@ impl Recorder for NoRecorder {
         0
     }
     fn record(&mut self, _op: usize, _start: u64) {}
+    fn record_ns(&mut self, _op: usize, _ns: u64) {}
     fn count(&mut self, _op: usize, _operations: u64) {}
 }
 
@@ -210,6 +224,7 @@ pub fn all() -> &'static [&'static dyn Workload] {
         &cpuset01::Cpuset01,
         &mbind_churn::MbindChurn,
         &offline_free::OfflineFree,
+        &oom_storm::OomStorm,
         &zonelist_rebuild::ZonelistRebuild,
         &page_alloc::PageAlloc,
     ]

@@ -88,12 +88,30 @@ pub struct ReserveDepth {
 #[derive(Debug)]
 pub struct ReserveOracle {
     zones: Box<[ZoneReserve]>,
+    /// Requests served below min, by class.
+    below_min: [AtomicU64; 4],
+    /// Requests that failed (S22), by class.
+    failed: [AtomicU64; 4],
 }
 
 impl ReserveOracle {
     /// Nothing seen yet.
     pub fn new(nr_zones: usize) -> Self {
-        Self { zones: (0..nr_zones).map(|_| ZoneReserve::default()).collect() }
+        Self {
+            zones: (0..nr_zones).map(|_| ZoneReserve::default()).collect(),
+            below_min: Default::default(),
+            failed: Default::default(),
+        }
+    }
+
+    /// Requests of a class that were served below min.
+    pub fn below_min(&self, class: ReserveClass) -> u64 {
+        self.below_min[class as usize].load(Ordering::Relaxed)
+    }
+
+    /// Requests of a class that failed.
+    pub fn failed(&self, class: ReserveClass) -> u64 {
+        self.failed[class as usize].load(Ordering::Relaxed)
     }
 
     /// A zone's marks were set anew. Up to now another min was in force (twelve times lower between
@@ -158,19 +176,24 @@ pub fn reserve_floor(policy: ReservesPolicy, flags: AllocFlags, min: u64) -> u64
 }
 
 impl Kernel {
-    /// Who a request of these flags is.
-    fn reserve_class(&self, cx: &Cx, gfp: Gfp, flags: AllocFlags) -> ReserveClass {
+    /// Who a request is; `as_victim`: it has what an OOM victim may have.
+    fn reserve_class(&self, cx: &Cx, gfp: Gfp, as_victim: bool) -> ReserveClass {
         if cx.in_interrupt() || !gfp.contains(Gfp::DIRECT_RECLAIM) {
             return ReserveClass::Atomic;
         }
-        let victims_right = flags.intersects(AllocFlags::OOM | AllocFlags::NO_WATERMARKS);
         if cx.task.has(pf::MEMALLOC) || gfp.contains(Gfp::MEMALLOC) {
             ReserveClass::Memalloc
-        } else if victims_right && cx.task.process.is_oom_victim() {
+        } else if as_victim && cx.task.process.is_oom_victim() {
             ReserveClass::Victim
         } else {
             ReserveClass::Other
         }
+    }
+
+    /// A request fails (S22).
+    pub fn note_failed(&self, cx: &Cx, gfp: Gfp) {
+        let class = self.reserve_class(cx, gfp, true);
+        self.reserve_oracle.failed[class as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// An allocation of the slow path has just taken 2^order pages from `zone` with these flags.
@@ -209,7 +232,9 @@ impl Kernel {
         min: u64,
         free: u64,
     ) {
-        let class = self.reserve_class(cx, gfp, flags);
+        let right = flags.intersects(AllocFlags::OOM | AllocFlags::NO_WATERMARKS);
+        let class = self.reserve_class(cx, gfp, right);
+        self.reserve_oracle.below_min[class as usize].fetch_add(1, Ordering::Relaxed);
         let reserve = &self.reserve_oracle.zones[zone.id.index()];
         reserve.lowest_free[class as usize].fetch_min(free, Ordering::Relaxed);
         let share = free * 1000 / min;

@@ -185,6 +185,8 @@ impl Kernel {
             if !reserve.is_empty() {
                 flags = self.with_reserve_flags(gfp, flags, reserve);
                 cx.event(Point::S9Reserve, [u64::from(reserve.bits()), 0, 0]);
+            } else if cx.task.process.is_oom_victim() {
+                count(&cx.stats.bare_victim_passes, 1);
             }
             // S10
             if !flags.contains(AllocFlags::CPUSET) || !reserve.is_empty() {
@@ -297,6 +299,7 @@ impl Kernel {
     /// S22.
     fn fail(&self, cx: &Cx, req: &Request<'_>, ac: &AllocContext<'_>) -> Option<Pfn> {
         count(&cx.stats.failures, 1);
+        self.note_failed(cx, req.gfp);
         self.point(cx, Point::S22Fail);
         self.request_failed(cx, req, ac);
         None

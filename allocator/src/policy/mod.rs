@@ -36,10 +36,6 @@ pub use reserves::ReservesPolicy;
 pub use spec::SpecError;
 pub use zonelist::ZonelistPolicy;
 
-/// Axes whose mechanism acts on the choice. On the others the model behaves as `mainline`.
-pub const BUILT_AXES: &[AxisName] =
-    &[AxisName::Cpuset, AxisName::Rebind, AxisName::Zonelist, AxisName::Offline];
-
 /// How the model behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -141,17 +137,6 @@ impl Policy {
             .find(|(f, _)| *f == family)
             .map(|(_, expect)| *expect)
     }
-
-    /// Axes on which it differs from `mainline` although they aren't built yet: there the model
-    /// behaves as mainline.
-    pub fn unbuilt(&self) -> Vec<AxisName> {
-        let mainline = Self::mainline();
-        AxisName::ALL
-            .into_iter()
-            .filter(|a| self.word(*a) != mainline.word(*a))
-            .filter(|a| !BUILT_AXES.contains(a))
-            .collect()
-    }
 }
 
 impl Default for Policy {
@@ -165,8 +150,6 @@ impl Default for Policy {
 pub struct AxisDescription {
     /// The axis.
     pub axis: AxisName,
-    /// Does the mechanism act on the choice already?
-    pub built: bool,
     /// Its variants.
     pub variants: Vec<VariantInfo>,
 }
@@ -180,7 +163,6 @@ pub fn describe() -> Vec<AxisDescription> {
         .into_iter()
         .map(|axis| AxisDescription {
             axis,
-            built: BUILT_AXES.contains(&axis),
             variants: match axis {
                 AxisName::Cpuset => variants::<CpusetPolicy>(),
                 AxisName::Rebind => variants::<RebindPolicy>(),

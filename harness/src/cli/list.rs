@@ -90,8 +90,7 @@ fn variants(axes: &[AxisDescription]) -> String {
          Schedules are shown (!), excluded (-), shown late or repaired (~), counted (#).\n",
     );
     for axis in axes {
-        let built = if axis.built { "" } else { "\n  not built yet: acts as mainline" };
-        let _ = writeln!(text, "\n{}: {}{built}", axis.axis, axis.axis.what());
+        let _ = writeln!(text, "\n{}: {}", axis.axis, axis.axis.what());
         for variant in &axis.variants {
             text += &describe(variant);
         }

@@ -9,6 +9,7 @@
 use std::time::SystemTime;
 
 use allocator::oracle::FindingKind;
+use allocator::policy::AxisName;
 use indexmap::IndexMap;
 use results::schema::{
     Figure, Finding, FindingRef, Host, Invariants, Machine, MachineNode, Oom, Phases, Premature,
@@ -106,11 +107,11 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
             .reduce(|a, b| stock::merge_reserves(&a, &b))
             .unwrap_or_default(),
         vmstat: rounds.last().map(|r| r.stock.vmstat.clone()).unwrap_or_default(),
-        figures: figures(figures_of, &stats),
+        figures: figures(plan, figures_of, &stats),
         windows: recorded.windows.document(&plan.config.amplify),
         fidelity: None,
         invariants: invariants(&rounds, &found),
-        rounds: rounds.iter().map(|r| round(r, &found)).collect(),
+        rounds: rounds.iter().map(|r| round(plan, r, &found)).collect(),
         findings: found.into_iter().map(|(_, f)| f).collect(),
         planned_rounds: plan.rounds,
         interrupted: session.is_cut,
@@ -291,7 +292,7 @@ fn briefs(found: &[(FindingKind, Finding)]) -> Vec<FindingRef> {
     found.iter().filter(|(kind, _)| findings::is_about_oom(*kind)).map(|(_, f)| f.brief()).collect()
 }
 
-fn figures(rounds: &[&RoundLeft], stats: &Stats) -> IndexMap<String, Figure> {
+fn figures(plan: &Plan, rounds: &[&RoundLeft], stats: &Stats) -> IndexMap<String, Figure> {
     let figure = |value: f64, unit: &str, better: Option<&str>| Figure {
         value: Some(value),
         unit: unit.to_owned(),
@@ -305,8 +306,19 @@ fn figures(rounds: &[&RoundLeft], stats: &Stats) -> IndexMap<String, Figure> {
             sum.value = sum.value.map(|v| v + value);
         }
     }
+    if plan.workload.info().axes.contains(&AxisName::Reserves.word()) {
+        for (name, value, unit, better) in reserve_figures(rounds) {
+            all.insert(name, figure(value, unit, Some(better)));
+        }
+        let passes = stats.bare_victim_passes as f64;
+        all.insert("bare_victim_passes".to_owned(), figure(passes, "passes", Some("lower")));
+    }
     let mut freed: Vec<u64> =
         rounds.iter().flat_map(|r| r.stock.kill_to_free_ns.iter().copied()).collect();
+    if plan.workload.info().ops.contains(&"kill_to_free") {
+        // It has a histogram of its own.
+        freed.clear();
+    }
     freed.sort_unstable();
     if let (Some(median), Some(max)) = (freed.get(freed.len() / 2), freed.last()) {
         all.insert("kill_to_free_p50".to_owned(), figure(*median as f64, "ns", Some("lower")));
@@ -325,6 +337,24 @@ fn figures(rounds: &[&RoundLeft], stats: &Stats) -> IndexMap<String, Figure> {
     all
 }
 
+/// How deep each class of requester went in each zone, in percent of the zone's min (the lowest of all
+/// rounds), and how often it failed.
+fn reserve_figures(rounds: &[&RoundLeft]) -> Vec<(String, f64, &'static str, &'static str)> {
+    let mut figures = Vec::new();
+    let all = rounds.iter().map(|r| r.stock.reserves.clone());
+    let Some(reserves) = all.reduce(|a, b| stock::merge_reserves(&a, &b)) else { return figures };
+    for (class, of) in &reserves.by_class {
+        for low in &of.zones {
+            if let Some(share) = low.lowest_share_of_min {
+                let name = format!("lowest.{class}.{}{}", low.zone, low.node);
+                figures.push((name, share * 100.0, "% of min", "higher"));
+            }
+        }
+        figures.push((format!("failed.{class}"), of.failed as f64, "requests", "lower"));
+    }
+    figures
+}
+
 fn invariants(rounds: &[&RoundLeft], found: &[(FindingKind, Finding)]) -> Invariants {
     let number = found
         .iter()
@@ -341,7 +371,7 @@ fn invariants(rounds: &[&RoundLeft], found: &[(FindingKind, Finding)]) -> Invari
     }
 }
 
-fn round(left: &RoundLeft, found: &[(FindingKind, Finding)]) -> Round {
+fn round(plan: &Plan, left: &RoundLeft, found: &[(FindingKind, Finding)]) -> Round {
     let of_round: Vec<(FindingKind, Finding)> =
         found.iter().filter(|(_, f)| f.round == Some(left.turn.round)).cloned().collect();
     let ops = left.recorded.document(left.measured_s, Some(left.usage.cpu_s), false);
@@ -354,7 +384,7 @@ fn round(left: &RoundLeft, found: &[(FindingKind, Finding)]) -> Round {
         slow_path: slow_path(&left.stats, &ops),
         ops,
         oom: oom(&[left], &of_round),
-        figures: figures(&[left], &left.stats),
+        figures: figures(plan, &[left], &left.stats),
         first_finding_s: left.first_finding_s,
     }
 }

@@ -31,8 +31,13 @@ const LABELS: &[(&str, &str)] = &[
     ("alloc_slow", "alloc slow path"),
     ("alloc_failed", "alloc failed"),
     ("fault", "page fault"),
+    ("kill_to_free", "kill to free"),
+    ("memalloc", "PF_MEMALLOC alloc"),
+    ("memalloc_failed", "PF_MEMALLOC fail"),
     ("mems_update", "cpuset.mems write"),
     ("mems_write", "cpuset.mems write"),
+    ("syscall", "long system call"),
+    ("syscall_failed", "system call ENOMEM"),
 ];
 
 /// An operation's name with its label.
@@ -175,6 +180,10 @@ impl Recorder for ThreadRecorder {
         }
         let verdict = self.switches.judge(start, now);
         file(&mut self.ops, op, self.ticks.ns(start, now), verdict);
+    }
+
+    fn record_ns(&mut self, op: usize, ns: u64) {
+        self.ops.record(op, ns);
     }
 
     fn count(&mut self, op: usize, operations: u64) {

@@ -81,7 +81,8 @@ fn reserves(kernel: &Kernel) -> Reserves {
                 lowest_free_pages: zones.iter().map(|z| z.lowest_free_pages).min(),
                 lowest_share_of_min: lowest_share(&zones),
                 zones,
-                ..ByClass::default()
+                below_min: kernel.reserve_oracle.below_min(class),
+                failed: kernel.reserve_oracle.failed(class),
             };
             (class.word().to_owned(), class_of)
         })

@@ -51,6 +51,8 @@ pub struct Stats {
     pub slow_entries: u64,
     /// Passes through S7 after the first of a request.
     pub slow_retries: u64,
+    /// Passes of OOM victims without a right to the reserve.
+    pub bare_victim_passes: u64,
     /// Jumps to S1.
     pub restarts: u64,
     /// Requests that failed.
@@ -71,6 +73,7 @@ impl Stats {
         Self {
             slow_entries: stats.slow_entries.get(),
             slow_retries: stats.slow_retries.get(),
+            bare_victim_passes: stats.bare_victim_passes.get(),
             restarts: stats.restarts.get(),
             failures: stats.failures.get(),
             zone_lock_waits: stats.zone_lock_waits.get(),
@@ -84,6 +87,7 @@ impl Stats {
         Self {
             slow_entries: f(self.slow_entries, other.slow_entries),
             slow_retries: f(self.slow_retries, other.slow_retries),
+            bare_victim_passes: f(self.bare_victim_passes, other.bare_victim_passes),
             restarts: f(self.restarts, other.restarts),
             failures: f(self.failures, other.failures),
             zone_lock_waits: f(self.zone_lock_waits, other.zone_lock_waits),
