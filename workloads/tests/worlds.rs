@@ -48,6 +48,11 @@ fn exit_variants_show_what_they_state() {
 }
 
 #[test]
+fn reserves_variants_show_what_they_state() {
+    check(AxisName::Reserves);
+}
+
+#[test]
 fn zonelist_variants_show_what_they_state() {
     check(AxisName::Zonelist);
 }

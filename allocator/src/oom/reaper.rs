@@ -291,6 +291,8 @@ impl Kernel {
             let (pid, comm) = (task.pid, &task.process.comm);
             self.printk(cx, &format!("oom_reaper: unable to reap pid:{pid} ({comm})"));
         }
+        // oom_lock, if it was held, is free again: a killer may be looking at the mm now.
+        self.point(cx, Point::R7Skip);
         mm.set_oom_skip(by);
         self.point_event(cx, Point::R7Skip, [0; 3]);
     }

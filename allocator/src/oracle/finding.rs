@@ -54,11 +54,18 @@ pub enum FindingKind {
     /// A page on a node that its policy excludes, by a zoneref that a rebuild moved (J4-f, in every
     /// release): counted.
     MisplacedByRebuild,
+    /// A request with all rights failed: the reserve is used up (J3-b): counted.
+    ReserveEmpty,
+    /// A victim's request failed at a level that its flags without the victim's right would have
+    /// allowed (J3-d): counted.
+    VictimDenied,
+    /// A victim's request got a page outside its cpuset (J3-e): counted.
+    CpusetEscape,
 }
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::PrematureOom,
         Self::TransientOom,
         Self::Drift,
@@ -81,6 +88,9 @@ impl FindingKind {
         Self::InTransit,
         Self::UnmovableInMovable,
         Self::MisplacedByRebuild,
+        Self::ReserveEmpty,
+        Self::VictimDenied,
+        Self::CpusetEscape,
     ];
 
     /// The word in results.
@@ -108,6 +118,9 @@ impl FindingKind {
             Self::InTransit => "in_transit",
             Self::UnmovableInMovable => "unmovable_in_movable",
             Self::MisplacedByRebuild => "misplaced_by_rebuild",
+            Self::ReserveEmpty => "reserve_empty",
+            Self::VictimDenied => "victim_denied",
+            Self::CpusetEscape => "cpuset_escape",
         }
     }
 
@@ -136,6 +149,9 @@ impl FindingKind {
             | Self::InTransit
             | Self::UnmovableInMovable
             | Self::MisplacedByRebuild => false,
+            | Self::ReserveEmpty
+            | Self::VictimDenied
+            | Self::CpusetEscape => false,
         }
     }
 }
@@ -201,7 +217,9 @@ impl Findings {
     pub fn count(&self, kind: FindingKind) -> bool {
         self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
         let kept = self.kept.lock();
-        kept.len() < KEPT && kept.iter().filter(|f| f.kind == kind).count() < KEPT / 4
+        // What is only counted leaves room for what is not.
+        let room = if kind.is_finding(true) { KEPT } else { KEPT / 2 };
+        kept.len() < room && kept.iter().filter(|f| f.kind == kind).count() < KEPT / 4
     }
 
     /// Keeps a finding that was counted.

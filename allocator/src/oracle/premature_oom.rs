@@ -67,6 +67,8 @@ pub struct RequestLog {
     pub kills: u32,
     /// Was any of them premature?
     pub premature: bool,
+    /// Has S11 failed by a victim's right where the request's own flags would have passed?
+    pub victim_denied: bool,
 }
 
 impl Default for RequestLog {
@@ -82,6 +84,7 @@ impl Default for RequestLog {
             looks: 0,
             kills: 0,
             premature: false,
+            victim_denied: false,
         }
     }
 }

@@ -18,8 +18,11 @@
 //! what the allocator demands and are left out.
 
 use crate::gfp::{AllocFlags, Gfp};
+use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
+use crate::page_alloc::AllocContext;
+use crate::page_alloc::slow::Request;
 use crate::policy::ReservesPolicy;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::task::{Cx, pf};
@@ -194,6 +197,56 @@ impl Kernel {
     pub fn note_failed(&self, cx: &Cx, gfp: Gfp) {
         let class = self.reserve_class(cx, gfp, true);
         self.reserve_oracle.failed[class as usize].fetch_add(1, Ordering::Relaxed);
+        if self.clock.is_aborted() {
+            return;
+        }
+        if class == ReserveClass::Memalloc && !gfp.contains(Gfp::NOMEMALLOC) {
+            let why = "A request that may use all reserves found none: what it was to free stays.";
+            self.find(cx, FindingKind::ReserveEmpty, "the reserve is used up", &[why.to_owned()]);
+        }
+        if cx.request.borrow().victim_denied {
+            let why = "At S11 a zone passed by the request's own flags, but not by the victim's right that \
+                       had replaced them at S9.";
+            let title = "a victim's right replaces a better one";
+            self.find(cx, FindingKind::VictimDenied, title, &[why.to_owned()]);
+        }
+    }
+
+    /// S11 has failed under a victim's right: would the request's own flags have done better?
+    #[cold]
+    pub fn note_victim_right(
+        &self,
+        cx: &Cx,
+        req: &Request<'_>,
+        ac: &AllocContext<'_>,
+        flags: AllocFlags,
+    ) {
+        let own = self.gfp_to_alloc_flags(cx, req.gfp, req.order);
+        let passes = |zone: &Zone, flags| {
+            let mark = zone.wmark_pages(Wmark::Min);
+            self.zone_watermark_ok(zone, req.order, mark, ac.highest_zoneidx, flags)
+        };
+        let is_worse = |zone: &&Zone| {
+            !flags.contains(AllocFlags::NO_WATERMARKS)
+                && zone.idx() <= ac.highest_zoneidx
+                && passes(zone, own)
+                && !passes(zone, flags)
+        };
+        if self.populated_zones().any(|zone| is_worse(&zone)) {
+            cx.request.borrow_mut().victim_denied = true;
+        }
+    }
+
+    /// A victim has got a page in the slow path.
+    #[cold]
+    pub fn note_victim_page(&self, cx: &Cx, pfn: Pfn) {
+        let Some(node) = self.page_node(pfn) else { return };
+        let mems = cx.task.mems_allowed.load();
+        if mems.test(node) {
+            return;
+        }
+        let title = format!("a victim of mems {mems} took a page of node {node}");
+        self.find(cx, FindingKind::CpusetEscape, &title, &[]);
     }
 
     /// An allocation of the slow path has just taken 2^order pages from `zone` with these flags.

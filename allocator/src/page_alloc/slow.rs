@@ -82,7 +82,12 @@ impl Kernel {
             let cookies = [u64::from(state.cookies.cpuset), u64::from(state.cookies.zonelist), 0];
             self.point_event(cx, Point::S1Cookies, cookies);
             match self.slowpath_steps(cx, req, ac, &mut state) {
-                Outcome::Got(pfn) => return Some(pfn),
+                Outcome::Got(pfn) => {
+                    if cx.task.process.is_oom_victim() && self.cpusets_enabled() {
+                        self.note_victim_page(cx, pfn);
+                    }
+                    return Some(pfn);
+                }
                 Outcome::Restart => {}
                 Outcome::NoPage => {
                     // S20
@@ -198,6 +203,9 @@ impl Kernel {
             self.point_event(cx, Point::S11Try, [u64::from(page.is_some()), 0, 0]);
             if let Some(pfn) = page {
                 return Outcome::Got(pfn);
+            }
+            if !reserve.is_empty() && cx.task.process.is_oom_victim() {
+                self.note_victim_right(cx, req, ac, flags);
             }
             // S12, S13
             if !may_reclaim || cx.task.has(pf::MEMALLOC) {

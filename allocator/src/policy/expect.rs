@@ -8,7 +8,8 @@
 //!
 //! **Source.** KERNEL-FACTS J; DESIGN's two tables.
 //!
-//! **Differs.** J1-a is two families, by whose policy it is. J3-b is two, by the number of victims.
+//! **Differs.** J1-a is two families, by whose policy it is. J3-b is two, by the number of victims; J2-g
+//! two, by who frees the memory.
 
 use std::fmt;
 
@@ -39,8 +40,10 @@ pub enum Family {
     J2e,
     /// Use after free: process_mrelease of a mm that was torn down.
     J2f,
-    /// Late look: all memory is free at the kill.
+    /// Late look: the reaper has freed all memory by the time of the kill.
     J2g,
+    /// Late look: the victim itself has.
+    J2gExit,
     /// A queued mmap_lock writer keeps the reaper out.
     J2h,
     /// A thread of the victim starves.
@@ -102,6 +105,7 @@ impl Family {
         Self::J2e,
         Self::J2f,
         Self::J2g,
+        Self::J2gExit,
         Self::J2h,
         Self::J3a,
         Self::J3b,
@@ -140,7 +144,8 @@ impl Family {
             Self::J2d => ("J2d", "munlock walks pages that the reaper frees"),
             Self::J2e => ("J2e", "extra victim: hidden before mlocked memory is freed"),
             Self::J2f => ("J2f", "use after free: process_mrelease after teardown"),
-            Self::J2g => ("J2g", "late kill: memory is free already"),
+            Self::J2g => ("J2g", "late kill: the reaper has freed the memory already"),
+            Self::J2gExit => ("J2g-exit", "late kill: the victim has freed the memory already"),
             Self::J2h => ("J2h", "a queued mmap_lock writer keeps the reaper out"),
             Self::J3a => ("J3a", "a thread of the victim starves"),
             Self::J3b => ("J3b", "reserve used up by one victim"),

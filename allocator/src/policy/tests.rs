@@ -47,8 +47,9 @@ exit J2c ---!---
 exit J2d -!-!---
 exit J2e ----!!-
 exit J2f -----!-
-exit J2g ccccccc
-exit J2h ccccccc
+exit J2g ----rrr
+exit J2g-exit rrcrrrr
+exit J2h rrrrrrr
 reserves J3a !!----
 reserves J3b --!---
 reserves J3b-many -!!---

@@ -69,10 +69,17 @@ pub const WORLDS: &[World] = &[
     },
     World {
         family: Family::J2g,
-        about: "the victim's memory comes back between the last look and the victim search",
+        about: "the reaper frees the victim's memory between the last look and the victim search",
         shows: &["late_kill"],
         switches: 2,
-        run: late_look,
+        run: late_look_reaper,
+    },
+    World {
+        family: Family::J2gExit,
+        about: "the victim frees its memory between the last look and the victim search",
+        shows: &["late_kill"],
+        switches: 3,
+        run: late_look_exit,
     },
     World {
         family: Family::J2h,
@@ -84,20 +91,20 @@ pub const WORLDS: &[World] = &[
 ];
 
 /// A node with one CPU.
-const NODE: NodeId = NodeId(0);
+pub(super) const NODE: NodeId = NodeId(0);
 
-fn config() -> KernelConfig {
+pub(super) fn config() -> KernelConfig {
     KernelConfig { instrumented: false, ..small_config() }
 }
 
 /// A process of one thread with an address space of its own, and `pages` written pages in it.
-struct Proc {
-    cx: Cx,
-    mm: Arc<Mm>,
+pub(super) struct Proc {
+    pub(super) cx: Cx,
+    pub(super) mm: Arc<Mm>,
 }
 
 impl Proc {
-    fn new(kernel: &Kernel, comm: &str, adj: i32, pages: u32) -> Self {
+    pub(super) fn new(kernel: &Kernel, comm: &str, adj: i32, pages: u32) -> Self {
         let process = kernel.new_process(comm, adj);
         let task = kernel.new_task(&process, CpuId(0), 0);
         let mm = kernel.mm_alloc();
@@ -118,7 +125,7 @@ impl Proc {
         }
     }
 
-    fn process(&self) -> Arc<Process> {
+    pub(super) fn process(&self) -> Arc<Process> {
         Arc::clone(&self.cx.task.process)
     }
 }
@@ -161,25 +168,25 @@ impl Storm {
 }
 
 /// Takes pages without reclaim and without a word.
-const FILL: Gfp = Gfp::KERNEL.difference(Gfp::RECLAIM).union(Gfp::NOWARN);
+pub(super) const FILL: Gfp = Gfp::KERNEL.difference(Gfp::RECLAIM).union(Gfp::NOWARN);
 
 /// A request at S19b: who is killed now, if anybody?
-fn wants_memory(kernel: &Kernel, cx: &Cx) {
+pub(super) fn wants_memory(kernel: &Kernel, cx: &Cx) {
     let (page, _) = kernel.oom_step(cx, Gfp::HIGHUSER_MOVABLE, NODE, Nodemask::None);
     if let Some(pfn) = page {
         kernel.free_pages(cx, pfn, 0);
     }
 }
 
-fn reaper(kernel: &Kernel) -> Cx {
+pub(super) fn reaper(kernel: &Kernel) -> Cx {
     kernel.kernel_thread("oom_reaper", CpuId(0))
 }
 
-fn reap(kernel: &Arc<Kernel>, cx: &Cx) {
+pub(super) fn reap(kernel: &Arc<Kernel>, cx: &Cx) {
     kernel.run_oom_reaper(cx);
 }
 
-fn exit(kernel: &Arc<Kernel>, cx: &Cx) {
+pub(super) fn exit(kernel: &Arc<Kernel>, cx: &Cx) {
     kernel.do_exit(cx);
 }
 
@@ -254,8 +261,12 @@ fn mlocked_victim(policy: Policy) -> Outcome {
     Outcome { kernel }
 }
 
-fn late_look(policy: Policy) -> Outcome {
-    let Storm { kernel, v, k } = Storm::new(policy, config(), 2, 0);
+/// Pages of a victim whose memory the last look would find if it were free: more than a pcplist keeps and
+/// lies between the min and the high mark.
+const PAGES_SEEN: u32 = 256;
+
+fn late_look_reaper(policy: Policy) -> Outcome {
+    let Storm { kernel, v, k } = Storm::new(policy, config(), PAGES_SEEN, 0);
     let r = reaper(&kernel);
     let tasks = vec![
         start(&kernel, "R", r, reap),
@@ -263,6 +274,21 @@ fn late_look(policy: Policy) -> Outcome {
     ];
     join(tasks);
     kernel.do_exit(&v.cx);
+    Outcome { kernel }
+}
+
+/// The reaper may come, too late to find anything: where exit_mmap itself hides nothing it is R7
+/// that does.
+fn late_look_exit(policy: Policy) -> Outcome {
+    let one_batch = KernelConfig { gather_pages: 2 * PAGES_SEEN, ..config() };
+    let Storm { kernel, v, k } = Storm::new(policy, one_batch, PAGES_SEEN, 0);
+    let r = reaper(&kernel);
+    let tasks = vec![
+        start(&kernel, "V", v.cx, exit),
+        start(&kernel, "R", r, reap),
+        start(&kernel, "K", k, |kernel, cx| wants_memory(kernel, cx)),
+    ];
+    join(tasks);
     Outcome { kernel }
 }
 

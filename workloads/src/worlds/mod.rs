@@ -13,6 +13,7 @@ pub mod cpuset;
 pub mod exit;
 pub mod matrix;
 pub mod offline;
+pub mod reserves;
 #[cfg(feature = "explore")]
 pub mod scene;
 #[cfg(feature = "explore")]
@@ -75,7 +76,8 @@ impl Outcome {
 
 /// All worlds, in the order of the families.
 pub fn all() -> impl Iterator<Item = &'static World> {
-    cpuset::WORLDS.iter().chain(exit::WORLDS).chain(zonelist::WORLDS).chain(offline::WORLDS)
+    let older = cpuset::WORLDS.iter().chain(exit::WORLDS).chain(reserves::WORLDS);
+    older.chain(zonelist::WORLDS).chain(offline::WORLDS)
 }
 
 /// The world of a family.
