@@ -3,6 +3,7 @@
 mod cpuset01;
 mod mbind_churn;
 mod offline_free;
+mod oom_storm;
 mod page_alloc;
 mod run;
 mod zonelist_rebuild;

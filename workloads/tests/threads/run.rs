@@ -46,14 +46,33 @@ pub(crate) fn run(
     threads: u32,
     drive: impl Fn(usize, &mut TaskSpec, &mut Env<'_>) + Clone + Send + 'static,
 ) -> Ran {
+    run_scaled(workload, machine, policy, options, threads, 1.0, drive)
+}
+
+/// As [`run`], with the kernel's own waits shorter, and with an oom_reaper.
+pub(crate) fn run_scaled(
+    workload: &str,
+    machine: Machine,
+    policy: Policy,
+    options: &Options,
+    threads: u32,
+    time_scale: f64,
+    drive: impl Fn(usize, &mut TaskSpec, &mut Env<'_>) + Clone + Send + 'static,
+) -> Ran {
     let workload = workloads::find(workload).unwrap();
     workload.check(&machine, &policy, options, threads).unwrap();
-    let mut config = KernelConfig { kswapd: false, ..KernelConfig::default() };
+    let mut config = KernelConfig { kswapd: false, time_scale, ..KernelConfig::default() };
     workload.configure(&mut config, options);
     let kernel = Kernel::boot(machine, policy, config).unwrap();
     let before = kernel.census();
     assert_eq!(before.violations, Vec::<String>::new());
     let cx = kernel.kernel_thread("harness", CpuId(0));
+    let reaper = {
+        let kernel = Arc::clone(&kernel);
+        sync::spawn("oom_reaper", move || {
+            kernel.oom_reaper_main(&kernel.kernel_thread("oom_reaper", CpuId(0)));
+        })
+    };
     let mut scene = workload.scene(&kernel, &cx, options, threads, SEED).unwrap();
     let handles: Vec<_> = scene
         .tasks()
@@ -75,6 +94,8 @@ pub(crate) fn run(
     }
     let (figures, remarks) = (scene.figures(), scene.remarks());
     scene.finish(&kernel, &cx);
+    kernel.stop_oom_reaper();
+    reaper.join().unwrap();
     kernel.lru_add_drain_all(&cx);
     Ran { kernel, frames_before: before.frames, figures, remarks }
 }

@@ -1,17 +1,16 @@
 //! Storms on real threads, by every variant of `exit` and `reserves`: whatever was killed, reaped or
 //! failed on the way, each page is accounted for afterwards and every thread came back.
 
-use allocator::ids::CpuId;
-use allocator::kernel::{Kernel, KernelConfig};
+use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::oracle::FindingKind;
 use allocator::oracle::reserves::ReserveClass;
 use allocator::policy::{Axis, ExitPolicy, PcpPolicy, Policy, ReservesPolicy, presets};
 use allocator::sync::atomic::Ordering;
-use allocator::sync::{self, Arc};
-use allocator::task::Cx;
 use allocator::zone::Wmark;
-use workloads::{Env, NoRecorder, OptionValue, Options, Step, TaskSpec};
+use workloads::{Env, OptionValue, Options, Step, TaskSpec};
+
+use crate::run::{Ran, assert_every_page_is_back, run_scaled};
 
 /// A reader, lmkd, writeback, init and the sampler.
 const BESIDE: usize = 5;
@@ -38,63 +37,21 @@ fn kills(kernel: &Kernel) -> u64 {
     kernel.cpus.iter().map(|cpu| cpu.vm.oom_kill.load(Ordering::Relaxed)).sum()
 }
 
-struct Ran {
-    kernel: Arc<Kernel>,
-    figures: Vec<(&'static str, f64, &'static str)>,
-}
-
-impl Ran {
-    fn figure(&self, name: &str) -> f64 {
-        self.figures.iter().find(|f| f.0 == name).unwrap().1
-    }
-
-    fn nr(&self, kind: FindingKind) -> u64 {
-        self.kernel.findings.nr(kind)
-    }
-}
-
 /// A storm of so many kills, or until it is aborted; the kernel's own waits run 20 times as fast.
 fn storm(machine: Machine, policy: Policy, options: &Options, wanted: u64) -> Ran {
-    const THREADS: u32 = 8;
-    let workload = workloads::find("oom-storm").unwrap();
-    workload.check(&machine, &policy, options, THREADS).unwrap();
-    let mut config = KernelConfig { kswapd: false, time_scale: 20.0, ..KernelConfig::default() };
-    workload.configure(&mut config, options);
-    let kernel = Kernel::boot(machine, policy, config).unwrap();
-    let before = kernel.census();
-    let cx = kernel.kernel_thread("harness", CpuId(0));
-    let mut scene = workload.scene(&kernel, &cx, options, THREADS, 7).unwrap();
-    let reaper = {
-        let kernel = Arc::clone(&kernel);
-        sync::spawn("oom_reaper", move || {
-            kernel.oom_reaper_main(&kernel.kernel_thread("oom_reaper", CpuId(0)));
-        })
+    let until_killed = move |_, spec: &mut TaskSpec, env: &mut Env<'_>| {
+        while kills(env.kernel) < wanted && spec.body.step(env) != Step::Done {}
     };
-    let threads: Vec<_> =
-        scene.tasks().into_iter().map(|spec| start(&kernel, spec, wanted)).collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let figures = scene.figures();
-    scene.finish(&kernel, &cx);
-    kernel.stop_oom_reaper();
-    reaper.join().unwrap();
-    kernel.lru_add_drain_all(&cx);
-    let after = kernel.census();
-    assert_eq!(after.violations, Vec::<String>::new(), "{policy}");
-    assert_eq!((after.allocated, after.frames), (0, before.frames), "{policy}");
+    let ran = run_scaled("oom-storm", machine, policy, options, 8, 20.0, until_killed);
+    assert_every_page_is_back(&ran, &policy.to_string());
+    let kernel = &ran.kernel;
     assert_eq!(kernel.oom.victims.load(Ordering::Relaxed), 0, "{policy}: a marked thread is left");
     assert_eq!(kernel.tasks.nr_threads(), BESIDE, "{policy}: the storm's threads are gone");
-    Ran { kernel, figures }
+    ran
 }
 
-fn start(kernel: &Arc<Kernel>, mut spec: TaskSpec, wanted: u64) -> sync::JoinHandle<()> {
-    let kernel = Arc::clone(kernel);
-    sync::spawn("task", move || {
-        let mut cx = Cx::new(spec.task, 7);
-        let mut recorder = NoRecorder;
-        let mut env = Env { kernel: &kernel, cx: &mut cx, recorder: &mut recorder };
-        while kills(&kernel) < wanted && spec.body.step(&mut env) != Step::Done {}
-        spec.body.finish(&mut env);
-    })
+fn found(ran: &Ran, kind: FindingKind) -> u64 {
+    ran.kernel.findings.nr(kind)
 }
 
 fn all_variants() -> impl Iterator<Item = Policy> {
@@ -110,7 +67,7 @@ fn every_variant_keeps_every_page_and_loses_no_thread() {
     for (policy, constraint) in all_variants().zip(["none", "cpuset", "mempolicy"].iter().cycle()) {
         let ran = storm(machine(2), policy, &options(constraint), 12);
         assert!(ran.figure("processes_killed") + ran.figure("bystanders_killed") > 0.0, "{policy}");
-        assert_eq!(ran.nr(FindingKind::Reserve), 0, "{policy}");
+        assert_eq!(found(&ran, FindingKind::Reserve), 0, "{policy}");
     }
 }
 
@@ -130,7 +87,7 @@ fn victims_dig_as_deep_as_they_may() {
         let min = zone.wmark_unboosted(Wmark::Min);
         let slack = ran.kernel.reserve_slack(zone, 0);
         assert!(slack < min / 8, "the slack of {slack} pages would hide what is looked for");
-        assert_eq!(ran.nr(FindingKind::Reserve), 0);
+        assert_eq!(found(&ran, FindingKind::Reserve), 0);
         let depth = ran.kernel.reserve_oracle.depth(zone, ReserveClass::Victim);
         (depth.map_or(min, |d| d.free_pages), min, slack)
     };
