@@ -86,7 +86,7 @@ fn a_retry_without_end_is_a_lockup_once_its_zonelists_have_moved() {
     kernel.zonelist_update_seq.write_begin();
     kernel.zonelist_update_seq.write_end();
     assert_eq!(kernel.findings.nr(FindingKind::Lockup), 0);
-    let state = allocator::page_alloc::retry::RetryState {
+    let mut state = allocator::page_alloc::retry::RetryState {
         passes: 6,
         ..allocator::page_alloc::retry::RetryState::new(allocator::page_alloc::retry::Cookies {
             cpuset: 0,
@@ -102,7 +102,7 @@ fn a_retry_without_end_is_a_lockup_once_its_zonelists_have_moved() {
         highest_zoneidx: ZoneIdx::Normal,
         order: 0,
     };
-    kernel.note_passes(&cx, &request(Nodemask::None), &ac, &state);
+    kernel.note_passes(&cx, &request(Nodemask::None), &ac, &mut state);
     assert_eq!(kernel.findings.nr(FindingKind::Lockup), 1);
     assert!(kernel.clock.is_aborted(), "a lockup frees everybody");
     drop(held);

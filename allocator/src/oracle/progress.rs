@@ -30,7 +30,7 @@ impl Kernel {
         cx: &Cx,
         req: &Request<'_>,
         ac: &AllocContext<'_>,
-        state: &RetryState,
+        state: &mut RetryState,
     ) {
         if u64::from(state.passes) <= self.config.lockup_passes {
             return;
@@ -39,7 +39,13 @@ impl Kernel {
     }
 
     #[cold]
-    fn note_endless(&self, cx: &Cx, req: &Request<'_>, ac: &AllocContext<'_>, state: &RetryState) {
+    fn note_endless(
+        &self,
+        cx: &Cx,
+        req: &Request<'_>,
+        ac: &AllocContext<'_>,
+        state: &mut RetryState,
+    ) {
         let mems = cx.task.mems_allowed.load();
         let lost = req.nodemask.load().is_some_and(|nodes| !nodes.intersects(&mems));
         let moved = cx.task.mems_allowed_seq.read_retry(state.cookies.cpuset);
@@ -55,7 +61,12 @@ impl Kernel {
             return self.lockup(cx, "endless retry in the slow path", &why);
         }
         let hidden = cx.task.process.oom_mm().is_some_and(|mm| mm.is_oom_skipped());
+        // Most of its passes may be of the time before it was killed: it has as many more now, in which
+        // its right as a victim lets it out if there is one.
         if hidden {
+            state.hidden_passes += 1;
+        }
+        if state.hidden_passes > self.config.lockup_passes {
             let why = "An OOM victim whose mm is hidden by MMF_OOM_SKIP retries for ever: no zone passes \
                        its mark, and nobody else is freed for it.";
             self.lockup(cx, "OOM victim loops in the slow path", why);

@@ -36,12 +36,14 @@ pub struct RetryState {
     pub passes: u32,
     /// Passes in a row without progress.
     pub no_progress_loops: u32,
+    /// Passes since the task's mm was first seen hidden by MMF_OOM_SKIP, once there were very many.
+    pub hidden_passes: u64,
 }
 
 impl RetryState {
     /// As S1 sets it.
     pub fn new(cookies: Cookies) -> Self {
-        Self { cookies, passes: 0, no_progress_loops: 0 }
+        Self { cookies, passes: 0, no_progress_loops: 0, hidden_passes: 0 }
     }
 }
 
