@@ -344,6 +344,9 @@ fn reserve_figures(rounds: &[&RoundLeft]) -> Vec<(String, f64, &'static str, &'s
     let all = rounds.iter().map(|r| r.stock.reserves.clone());
     let Some(reserves) = all.reduce(|a, b| stock::merge_reserves(&a, &b)) else { return figures };
     for (class, of) in &reserves.by_class {
+        // Who was never served below min left it whole.
+        let lowest = of.lowest_share_of_min.unwrap_or(1.0) * 100.0;
+        figures.push((format!("lowest.{class}"), lowest, "% of min", "higher"));
         for low in &of.zones {
             if let Some(share) = low.lowest_share_of_min {
                 let name = format!("lowest.{class}.{}{}", low.zone, low.node);
