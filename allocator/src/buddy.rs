@@ -212,6 +212,24 @@ impl Buddy<'_> {
         }
     }
 
+    /// Takes exactly the block of `order` at `pfn` out of the free block that holds it, whose other
+    /// parts stay free on the same list (`break_down_buddy_pages`). Returns the type of that list
+    /// and the order of the block that was there; None if the block is not free as a whole.
+    /// NR_FREE_PAGES is the caller's to change.
+    pub fn take_block(&self, l: &mut ZoneLocked, pfn: Pfn, order: u8) -> Option<(MigrateType, u8)> {
+        let head_of = |order: u8| Pfn(pfn.0 & !((1 << order) - 1));
+        let found = (order..=MAX_PAGE_ORDER).find(|&order| {
+            let head = head_of(order);
+            head.index() < self.frames.len() && self.frames.get(head).state().is_buddy_of(order)
+        })?;
+        let on = self.del_from_list(l, head_of(found));
+        // At each order the half without the block goes back.
+        for half in (order..found).rev() {
+            self.add_to_list(head_of(half).buddy(half), half, on, FreeTo::Head);
+        }
+        Some((on, found))
+    }
+
     /// The smallest order from `order` on with a block of this type.
     fn smallest(&self, order: u8, migratetype: MigrateType) -> Option<u8> {
         (order..=MAX_PAGE_ORDER).find(|o| !self.list(*o, migratetype).is_empty())

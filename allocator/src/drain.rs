@@ -108,6 +108,28 @@ impl Kernel {
         drained
     }
 
+    /// Lets the limit of this CPU's lists of a zone sink, and frees what is then too much, in steps
+    /// of a batch that each let go of the section (`decay_pcp_high`, 6.7+). The kernel's vmstat
+    /// worker does it about every second. Returns the pages freed.
+    pub fn decay_pcp_high(&self, cx: &Cx, zone: &Zone) -> u32 {
+        let Some(pcp) = zone.pcp.get(cx.cpu().index()) else { return 0 };
+        let mut left = pcp.decay_high(&self.pcp_rules);
+        let batch = pcp.batch.load(Ordering::Relaxed).max(1);
+        let mut freed = 0;
+        while left > 0 {
+            let mut lists = pcp.enter();
+            let before = pcp.count();
+            self.free_pcppages_bulk(cx, zone, pcp, &mut lists, left.min(batch), 0);
+            let step = before - pcp.count();
+            if step == 0 {
+                break;
+            }
+            freed += step;
+            left = left.saturating_sub(step);
+        }
+        freed
+    }
+
     fn drain_step(&self, cx: &Cx, zone: &Zone, pcp: &Pcp) -> u32 {
         pcp.draining.store(true, Ordering::Relaxed);
         let mut lists = pcp.enter();

@@ -600,6 +600,7 @@ fn pcp_rules(policy: &Policy) -> PcpRules {
         trylock: policy.pcp.has_trylock(),
         auto_tune: policy.pcp.has_auto_tune(),
         free_high: release.has_pcp_free_high(),
+        long_bursts: release.pcp_bursts_are_long(),
         bulk_under_lock: release.pcp_bulk() == PcpBulk::FromListFreed,
         always_rereads: release.free_always_rereads_type(),
         miss_tries_buddy: release.pcp_miss_tries_buddy(),

@@ -67,6 +67,8 @@ pub mod cpu;
 #[cfg(not(loom))]
 pub mod cpuset;
 #[cfg(not(loom))]
+pub mod dictate;
+#[cfg(not(loom))]
 pub mod drain;
 #[cfg(all(feature = "explore", not(loom)))]
 pub mod explore;
@@ -103,6 +105,8 @@ pub mod policy;
 pub mod race;
 #[cfg(not(loom))]
 pub mod reclaim;
+#[cfg(not(loom))]
+pub mod restore;
 #[cfg(not(loom))]
 pub mod stop_machine;
 pub mod sync;

@@ -38,6 +38,8 @@ pub struct PcpRules {
     pub auto_tune: bool,
     /// A burst of frees of orders 1 to 3 empties the list (5.19+).
     pub free_high: bool,
+    /// With `auto_tune`, a burst is batch + high_min / 2 pages long (6.16+), not batch.
+    pub long_bursts: bool,
     /// free_pcppages_bulk holds zone->lock throughout and starts with the list just freed to
     /// (5.18+); before, it collects round robin first.
     pub bulk_under_lock: bool,
@@ -115,6 +117,8 @@ pub struct PcpEvents {
     pub drains: u64,
     /// Pages that left by them.
     pub drain_pages: u64,
+    /// Blocks that left by them.
+    pub drain_blocks: u64,
 }
 
 impl PcpEvents {
@@ -130,6 +134,7 @@ impl PcpEvents {
         self.refill_pages += other.refill_pages;
         self.drains += other.drains;
         self.drain_pages += other.drain_pages;
+        self.drain_blocks += other.drain_blocks;
     }
 }
 
@@ -336,6 +341,40 @@ impl Pcp {
         high
     }
 
+    /// Is this free of `order`, the `free_count` of the ones before it counted, part of a burst of
+    /// frees of orders 1 to 3, which others would have to wait for (6.7+)?
+    pub fn is_burst(&self, lists: &mut PcpLists, rules: &PcpRules, order: u8) -> bool {
+        let is_high = (1..=MAX_LIST_ORDER).contains(&order);
+        let batch = self.batch.load(Ordering::Relaxed);
+        let least = if rules.long_bursts {
+            batch + self.high_min.load(Ordering::Relaxed) / 2
+        } else {
+            batch
+        };
+        let burst = is_high && lists.prev_free_high_order && lists.free_count >= least;
+        lists.prev_free_high_order = is_high;
+        burst
+    }
+
+    /// Lowers high by an eighth, by no more than the largest batch below what is on the lists
+    /// (`decay_pcp_high`, 6.7+; the vmstat worker does it about every second). Returns how many
+    /// pages are now too many.
+    pub fn decay_high(&self, rules: &PcpRules) -> u32 {
+        let high_min = self.high_min.load(Ordering::Relaxed);
+        let high = self.high.load(Ordering::Relaxed);
+        if !rules.auto_tune {
+            return 0;
+        }
+        let count = self.count();
+        let mut decayed = high;
+        if high > high_min {
+            let largest = self.batch.load(Ordering::Relaxed) << PCP_BATCH_SCALE_MAX;
+            decayed = count.saturating_sub(largest).max(high - (high >> 3)).max(high_min);
+            self.high.store(decayed, Ordering::Relaxed);
+        }
+        count.saturating_sub(decayed)
+    }
+
     /// How many pages a free beyond high gives back (`nr_pcp_free`).
     pub fn spill_pages(
         &self,
@@ -388,6 +427,7 @@ mod tests {
         trylock: true,
         auto_tune: true,
         free_high: true,
+        long_bursts: true,
         bulk_under_lock: true,
         always_rereads: true,
         miss_tries_buddy: true,

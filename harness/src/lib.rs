@@ -9,6 +9,7 @@ pub mod explore;
 pub mod machine;
 pub mod plan;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod show;
 pub mod sweep;

@@ -6,12 +6,14 @@
 //! **Why.** Rounds of several variants are interleaved A B B A, so that what the host does
 //! meanwhile, and its drift, hit all variants alike.
 
+use std::path::Path;
 use std::time::Duration;
 
 use allocator::kernel::KernelConfig;
 use allocator::machine::Machine;
 use allocator::policy::Policy;
 use allocator::race::Point;
+use workloads::replay::Replay;
 use workloads::{Info, Movable, Options, Workload, WorkloadError};
 
 use crate::cli::amplify;
@@ -21,7 +23,8 @@ use crate::cli::slow_down::{self, SlowDown};
 use crate::cli::values::Threads;
 use crate::cli::workload_args;
 use crate::machine::movable::Share;
-use crate::machine::{self, MachineSpec, Source, affinity, metadata};
+use crate::machine::{self, MachineSpec, Notes, Source, affinity, metadata};
+use crate::recording;
 
 use crate::run::phases::Patience;
 use crate::run::watchdog::Limits;
@@ -36,6 +39,8 @@ pub enum Length {
     Time(Duration),
     /// Until so many of the workload's first operation are done.
     Ops(u64),
+    /// Until all tasks have nothing more to do.
+    Whole,
 }
 
 /// A policy to run.
@@ -121,24 +126,43 @@ impl Plan {
         let variants = variants(&args.variant)?;
         let comparing = variants.len() > 1;
         let (rounds, duration) = defaults(info.name, comparing);
-        let length = match args.ops {
-            Some(ops) => Length::Ops(ops),
-            None => Length::Time(args.duration.unwrap_or(duration)),
+        let replayed = replayed(workload, args, &options)?;
+        let replays = replayed.is_some();
+        let length = match (args.ops, args.duration) {
+            (Some(ops), _) => Length::Ops(ops),
+            (None, None) if replays => Length::Whole,
+            (None, given) => Length::Time(given.unwrap_or(duration)),
         };
         slow_down::check(&args.verdict.slow_down, variants.len(), info.ops).map_err(Stop::usage)?;
         let mut notes: Vec<String> = Vec::new();
         notes.extend(args.verdict.slow_down.iter().map(|s| format!("--slow-down {s}, on purpose")));
-        let nodes = workload.nodes(&options);
-        let machine_spec = fitted(args.machine.spec(), info, nodes, &mut notes)?;
-        let (machine, machine_notes) = machine::load(&machine_spec)?;
+        let (workload, machine, machine_spec) = match replayed {
+            Some(Replayed { workload, machine, spec, notes: own }) => {
+                notes.extend(own.0);
+                (workload, machine, spec)
+            }
+            None => {
+                let nodes = workload.nodes(&options);
+                let spec = fitted(args.machine.spec(), info, nodes, &mut notes)?;
+                let (machine, machine_notes) = machine::load(&spec)?;
+                notes.extend(machine_notes.0);
+                (workload, machine, spec)
+            }
+        };
         metadata::check_room(&machine)?;
-        notes.extend(machine_notes.0);
-        let threads = match &args.threads {
-            Some(Threads::Count(n)) => *n,
-            Some(Threads::All) | None => allowed_cpus(&machine_spec)?,
-            Some(Threads::List(list)) => {
+        let threads = match (&args.threads, workload.fixed_threads(&machine, &options)) {
+            (Some(Threads::List(list)), _) => {
                 return Err(Stop::usage(format!("{list:?} threads: a plan has one number")));
             }
+            (Some(Threads::Count(n)), Some(fixed)) if *n != fixed => {
+                return Err(Stop::usage(format!(
+                    "--threads {n}: {} runs with {fixed} here: leave it out",
+                    info.name
+                )));
+            }
+            (_, Some(fixed)) => fixed,
+            (Some(Threads::Count(n)), None) => *n,
+            (Some(Threads::All) | None, None) => allowed_cpus(&machine_spec)?,
         };
         for variant in &variants {
             workload.check(&machine, &variant.policy, &options, threads)?;
@@ -150,7 +174,7 @@ impl Plan {
             options,
             rounds: args.rounds.unwrap_or(rounds),
             length,
-            warmup: args.warmup.unwrap_or(WARMUP),
+            warmup: args.warmup.unwrap_or(if replays { Duration::ZERO } else { WARMUP }),
             threads,
             seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             config,
@@ -184,7 +208,7 @@ impl Plan {
     pub fn total(&self) -> Option<Duration> {
         match self.length {
             Length::Time(measured) => Some((self.warmup + measured) * self.turn_count()),
-            Length::Ops(_) => None,
+            Length::Ops(_) | Length::Whole => None,
         }
     }
 
@@ -218,10 +242,54 @@ pub fn turns(variants: usize, rounds: u32) -> Vec<Turn> {
 pub fn defaults(workload: &str, comparing: bool) -> (u32, Duration) {
     match workload {
         _ if !comparing => (1, Duration::from_secs(10)),
+        // One round is the same as the next.
+        "replay" => (1, Duration::from_secs(2)),
         // Their operations take seconds.
         "oom-storm" | "offline-free" => (6, Duration::from_secs(10)),
         _ => (10, Duration::from_secs(2)),
     }
+}
+
+/// A workload with its recording, and the machine that comes with it.
+struct Replayed {
+    workload: &'static dyn Workload,
+    machine: Machine,
+    spec: MachineSpec,
+    notes: Notes,
+}
+
+/// Reads the recording of a workload that replays one.
+fn replayed(
+    workload: &'static dyn Workload,
+    args: &RunArgs,
+    options: &Options,
+) -> Result<Option<Replayed>, Stop> {
+    let Some(option) = workload.recording_option() else { return Ok(None) };
+    let name = workload.info().name;
+    let path = options.text(option);
+    if path.is_empty() {
+        return Err(Stop::usage(format!(
+            "{name} needs --{option} DIR|FILE: a recording by scripts/record-trace"
+        )));
+    }
+    let spec = args.machine.spec();
+    let changed = spec.memory_bytes.is_some() || spec.fake_numa.is_some() || spec.movable.is_some();
+    if changed || spec.source != Source::Host {
+        return Err(Stop::usage(format!(
+            "{name} runs on the machine of its recording: leave out --machine, --memory, --fake-numa \
+             and --movable"
+        )));
+    }
+    if args.warmup.is_some_and(|w| !w.is_zero()) {
+        return Err(Stop::usage(format!("{name} begins where the recording does: no --warmup")));
+    }
+    let loaded = recording::load(Path::new(path), args.output.progress)?;
+    let spec = MachineSpec { source: Source::Directory(path.into()), ..spec };
+    let (mut machine, mut notes) = (loaded.recording.machine.clone(), loaded.notes);
+    affinity::place(&mut machine, &spec, &mut notes)?;
+    // Plans hold their workload for good; a process makes few of them.
+    let workload: &'static dyn Workload = Box::leak(Box::new(Replay::of(loaded.recording)));
+    Ok(Some(Replayed { workload, machine, spec, notes }))
 }
 
 fn variants(specs: &[String]) -> Result<Vec<Variant>, Stop> {

@@ -17,6 +17,7 @@ pub mod offline_free;
 pub mod oom_storm;
 pub mod options;
 pub mod page_alloc;
+pub mod replay;
 pub mod worlds;
 pub mod zonelist_rebuild;
 
@@ -94,6 +95,17 @@ pub trait Workload: Send + Sync + fmt::Debug {
     /// before booting.
     fn configure(&self, _config: &mut KernelConfig, _options: &Options) {}
 
+    /// The option that names a recording which the workload replays. Whoever starts it reads that
+    /// recording and runs the workload that it makes instead.
+    fn recording_option(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Number of tasks, if the workload runs with no other.
+    fn fixed_threads(&self, _machine: &Machine, _options: &Options) -> Option<u32> {
+        None
+    }
+
     /// Sets up one round on a booted kernel. `cx` is a kernel thread's context.
     ///
     /// # Errors
@@ -123,8 +135,40 @@ pub trait Scene: Send {
         Vec::new()
     }
 
+    /// The model beside a real kernel, if the workload has a real twin; asked after all bodies have
+    /// finished by themselves.
+    fn fidelity(&self, _kernel: &Kernel) -> Option<Fidelity> {
+        None
+    }
+
     /// Ends the round after all bodies have finished: gives back what the scene itself holds.
     fn finish(&mut self, kernel: &Arc<Kernel>, cx: &Cx);
+}
+
+/// The model held against a real kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fidelity {
+    /// Where the kernel's figures come from.
+    pub source: String,
+    /// One row for each figure.
+    pub rows: Vec<FidelityRow>,
+}
+
+/// One figure of the model beside the kernel's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FidelityRow {
+    /// What is compared, with its unit.
+    pub figure: String,
+    /// The kernel's value.
+    pub kernel: Option<f64>,
+    /// The model's value.
+    pub model: Option<f64>,
+    /// Largest relative difference that counts as equal; none: for information only.
+    pub tolerance: Option<f64>,
+    /// How well it is defined: E, S, U or P (see [`replay::fidelity`]).
+    pub defined: &'static str,
+    /// What can move it, or what it leaves out.
+    pub reason: Option<String>,
 }
 
 /// A task to start.
@@ -220,14 +264,16 @@ impl Env<'_> {
 
 /// All workloads, in the order of `stress list`.
 pub fn all() -> &'static [&'static dyn Workload] {
-    &[
+    static ALL: &[&dyn Workload] = &[
         &cpuset01::Cpuset01,
         &mbind_churn::MbindChurn,
         &offline_free::OfflineFree,
         &oom_storm::OomStorm,
         &zonelist_rebuild::ZonelistRebuild,
         &page_alloc::PageAlloc,
-    ]
+        &replay::REPLAY,
+    ];
+    ALL
 }
 
 /// The workload with this name.

@@ -11,10 +11,9 @@
 //! **Differs.** Single pages only: blocks of higher orders are busy instead of split. Releases that do
 //! not disable pcplists drain them, which is what they do about an offline.
 
-use crate::buddy::FreeTo;
 use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::Gfp;
-use crate::ids::{MAX_PAGE_ORDER, Pfn};
+use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::mm::migrate::Migrated;
 use crate::page_alloc::Nodemask;
@@ -96,17 +95,8 @@ impl Kernel {
     /// Takes one frame out of the free block that it is in; the rest stays free.
     fn take_page_off_buddy(&self, cx: &Cx, zone: &Zone, pfn: Pfn) -> bool {
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
-        let head_of = |order: u8| Pfn(pfn.0 & !((1 << order) - 1));
-        let found = (0..=MAX_PAGE_ORDER)
-            .find(|&order| self.frames.get(head_of(order)).state().is_buddy_of(order));
-        let Some(order) = found else { return false };
         let buddy = self.buddy(zone);
-        let on = buddy.del_from_list(&mut locked, head_of(order));
-        // break_down_buddy_pages: at each order the half without the page goes back.
-        for order in (0..order).rev() {
-            let ours = head_of(order);
-            buddy.put_back(Pfn(ours.0 ^ (1 << order)), order, on, FreeTo::Head);
-        }
+        let Some((on, _)) = buddy.take_block(&mut locked, pfn, 0) else { return false };
         let poisoned = FrameState(FrameState::new(FrameKind::Taken, 0).0 | flag::HWPOISON);
         self.frames.get(pfn).set_state(poisoned);
         buddy.account(&mut locked, cx.cpu(), -1, on);

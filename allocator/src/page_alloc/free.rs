@@ -117,15 +117,13 @@ impl Kernel {
         }
         pcp.add_count(pages as i32);
         lists.events.pgfree += u64::from(pages);
-        let batch = pcp.batch.load(Ordering::Relaxed);
-        if rules.auto_tune && lists.free_count < batch << crate::pcp::PCP_BATCH_SCALE_MAX {
-            lists.free_count += pages;
-        }
         // A burst of frees of orders 1 to 3: pages that others would wait for (5.19+).
         let free_high = if rules.auto_tune {
-            let burst =
-                lists.free_count >= batch && lists.prev_free_high_order && (1..=3).contains(&order);
-            lists.prev_free_high_order = (1..=3).contains(&order);
+            let burst = pcp.is_burst(lists, rules, order);
+            let batch = pcp.batch.load(Ordering::Relaxed);
+            if lists.free_count < batch << crate::pcp::PCP_BATCH_SCALE_MAX {
+                lists.free_count += pages;
+            }
             burst
         } else {
             rules.free_high && lists.free_factor > 0 && (1..=3).contains(&order)
@@ -172,7 +170,7 @@ impl Kernel {
         if pages == 0 {
             return;
         }
-        let freed = if self.pcp_rules.bulk_under_lock {
+        let (freed, blocks) = if self.pcp_rules.bulk_under_lock {
             self.bulk_from(cx, zone, lists, pages, pindex)
         } else {
             self.bulk_collect(cx, zone, lists, pages)
@@ -180,13 +178,22 @@ impl Kernel {
         pcp.add_count(-(freed as i32));
         lists.events.drains += 1;
         lists.events.drain_pages += u64::from(freed);
+        lists.events.drain_blocks += u64::from(blocks);
     }
 
-    /// 5.18+: under zone->lock throughout, list by list, the one just freed to first.
-    fn bulk_from(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32, first: usize) -> u32 {
+    /// 5.18+: under zone->lock throughout, list by list, the one just freed to first. Returns the
+    /// pages and blocks freed.
+    fn bulk_from(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        lists: &PcpLists,
+        pages: u32,
+        first: usize,
+    ) -> (u32, u32) {
         let nr_lists = self.pcp_rules.nr_lists();
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
-        let mut freed = 0;
+        let (mut freed, mut blocks) = (0, 0);
         for step in 0..nr_lists {
             let pindex = (first + step) % nr_lists;
             let order = PcpRules::order_of(pindex);
@@ -195,16 +202,18 @@ impl Kernel {
                 let cached = self.frames.get(pfn).state().cached_type();
                 self.free_under_lock(cx, zone, &mut locked, pfn, order, cached);
                 freed += 1 << order;
+                blocks += 1;
             }
             if freed >= pages {
                 break;
             }
         }
-        freed
+        (freed, blocks)
     }
 
     /// Up to 5.17: collected round robin before zone->lock is taken, fuller lists giving more.
-    fn bulk_collect(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32) -> u32 {
+    /// Returns the pages and blocks freed.
+    fn bulk_collect(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32) -> (u32, u32) {
         let nr_lists = self.pcp_rules.nr_lists();
         let collected = crate::frame::FrameList::default();
         let (mut pindex, mut batch_free, mut freed) = (0, 0usize, 0);
@@ -226,12 +235,14 @@ impl Kernel {
                 blocks -= 1;
             }
         }
+        let mut freed_blocks = 0;
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
         while let Some(pfn) = collected.pop_head(&self.frames) {
             let state = self.frames.get(pfn).state();
             self.free_under_lock(cx, zone, &mut locked, pfn, state.order(), state.cached_type());
+            freed_blocks += 1;
         }
-        freed
+        (freed, freed_blocks)
     }
 
     /// Merges one block into the free lists; the type is read again under the lock if the release

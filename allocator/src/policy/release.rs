@@ -350,6 +350,12 @@ impl Release {
         self >= V6_1
     }
 
+    /// How long is a burst of such frees where high tunes itself: batch + high_min / 2 pages
+    /// (6.16), or batch?
+    pub fn pcp_bursts_are_long(self) -> bool {
+        self >= Mainline
+    }
+
     /// How bulk frees go over the lists.
     pub fn pcp_bulk(self) -> PcpBulk {
         if self >= V6_1 { PcpBulk::FromListFreed } else { PcpBulk::RoundRobinBatchFree }

@@ -27,21 +27,39 @@ fn declared() -> Vec<(&'static OptionSpec, Vec<&'static Info>)> {
     all
 }
 
+/// What an option does, its words and default.
+fn help(option: &OptionSpec) -> String {
+    let mut help = option.help.to_owned();
+    if let OptionKind::Choice(words) = option.kind {
+        help += &format!(" ({})", words.join(", "));
+    }
+    if !option.default.is_empty() {
+        help += &format!(" [default: {}]", option.default);
+    }
+    help
+}
+
+/// The help of an option that means something else in each of several workloads, or the same.
+fn help_of_all(option: &OptionSpec, users: &[&Info]) -> String {
+    let of = |info: &&Info| {
+        let own = info.options.iter().find(|o| o.name == option.name)?;
+        Some((info.name, help(own)))
+    };
+    let all: Vec<(&str, String)> = users.iter().filter_map(of).collect();
+    if all.iter().all(|(_, text)| *text == all[0].1) {
+        return help(option);
+    }
+    all.iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>().join("; ")
+}
+
 /// Adds a flag for each option of each workload.
 #[must_use]
 pub fn add(mut command: Command) -> Command {
     for (option, users) in declared() {
         let names: Vec<&str> = users.iter().map(|i| i.name).collect();
-        let mut help = option.help.to_owned();
-        if let OptionKind::Choice(words) = option.kind {
-            help += &format!(" ({})", words.join(", "));
-        }
-        if !option.default.is_empty() {
-            help += &format!(" [default: {}]", option.default);
-        }
         let mut arg = Arg::new(option.name)
             .long(option.name)
-            .help(help)
+            .help(help_of_all(option, &users))
             .help_heading(format!("Options of {}", names.join(", ")));
         arg = if option.kind == OptionKind::Flag {
             arg.action(ArgAction::SetTrue)

@@ -63,6 +63,11 @@ pub fn read(dir: &Path) -> Result<Loaded, MachineInputError> {
 }
 
 impl Files {
+    /// Files that were read elsewhere, by the names that a captured directory gives them.
+    pub fn of_texts(place: String, text: BTreeMap<String, String>) -> Self {
+        Self { place, text }
+    }
+
     /// This host's.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use allocator::oracle::FindingKind;
 use allocator::policy::AxisName;
 use indexmap::IndexMap;
 use results::schema::{
-    Figure, Finding, FindingRef, Host, Invariants, Machine, MachineNode, Oom, Phases, Premature,
-    Round, Run, SlowPath, Tool, VERSION, Variant, Violation,
+    Fidelity, FidelityRow, Figure, Finding, FindingRef, Host, Invariants, Machine, MachineNode,
+    Oom, Phases, Premature, Round, Run, SlowPath, Tool, VERSION, Variant, Violation,
 };
 
 use super::clock::Cost;
@@ -109,7 +109,7 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         vmstat: rounds.last().map(|r| r.stock.vmstat.clone()).unwrap_or_default(),
         figures: figures(plan, figures_of, &stats),
         windows: recorded.windows.document(&plan.config.amplify),
-        fidelity: None,
+        fidelity: whole.iter().rev().find_map(|r| r.fidelity.as_ref()).map(fidelity),
         invariants: invariants(&rounds, &found),
         rounds: rounds.iter().map(|r| round(plan, r, &found)).collect(),
         findings: found.into_iter().map(|(_, f)| f).collect(),
@@ -119,6 +119,18 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         exit: i32::from(exit(session.signal, counted > 0 && !heading.allow_findings).code()),
         merged_from: Vec::new(),
     }
+}
+
+fn fidelity(of: &workloads::Fidelity) -> Fidelity {
+    let row = |row: &workloads::FidelityRow| FidelityRow {
+        figure: row.figure.clone(),
+        kernel: row.kernel,
+        model: row.model,
+        tolerance: row.tolerance,
+        defined: Some(row.defined.to_owned()),
+        reason: row.reason.clone(),
+    };
+    Fidelity { source: of.source.clone(), rows: of.rows.iter().map(row).collect() }
 }
 
 /// The exit code without a comparison's gates.

@@ -119,6 +119,8 @@ pub struct RoundLeft {
     pub figures: Vec<(&'static str, f64, &'static str)>,
     /// What the workload says about its figures.
     pub remarks: Vec<String>,
+    /// The model beside a real kernel, if the workload has a real twin.
+    pub fidelity: Option<workloads::Fidelity>,
     /// What was recorded in each interval of `--hlog`.
     pub intervals: Vec<Interval>,
     /// The last events of all threads, for `--timeline`.
@@ -228,7 +230,7 @@ pub fn round(
     let tasks = scene.tasks();
     let ops = match plan.length {
         Length::Ops(ops) => Some(ops),
-        Length::Time(_) => None,
+        Length::Time(_) | Length::Whole => None,
     };
     let mut control = Control::new(tasks.iter().map(|t| Arc::clone(&t.task)), ops);
     control.wants_intervals = plan.interval.is_some();
@@ -264,6 +266,7 @@ pub fn round(
     }
     recorded.keep_frequent_preemptions();
     let (figures, remarks) = (scene.figures(), scene.remarks());
+    let fidelity = if end == End::AllDone && !is_wedged { scene.fidelity(&kernel) } else { None };
     let timeline = if plan.wants_timeline { stock::events_of_all(&kernel) } else { Vec::new() };
     let census = if is_wedged {
         // Somebody may still hold frames and locks: nothing can be counted.
@@ -296,6 +299,7 @@ pub fn round(
         findings: findings.into_iter().map(|f| (model_s(f.at, times.measured_model), f)).collect(),
         figures,
         remarks,
+        fidelity,
         intervals,
         timeline,
         is_wedged,
@@ -373,7 +377,7 @@ impl<'a, 'b> Running<'a, 'b> {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 1);
         let length = match self.plan.length {
             Length::Time(length) => Some(length),
-            Length::Ops(_) => None,
+            Length::Ops(_) | Length::Whole => None,
         };
         self.times.start = Instant::now();
         self.times.start_model = self.kernel.clock.now();

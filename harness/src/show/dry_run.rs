@@ -67,6 +67,7 @@ fn phases(plan: &Plan) -> String {
             format::thousands(ops),
             plan.workload.info().ops.first().unwrap_or(&"operation")
         ),
+        Length::Whole => "until all tasks are done".to_owned(),
     };
     let total = plan.total().map_or(String::new(), |t| format!("; {} s in all", t.as_secs_f64()));
     format!("{warmup} s warm-up, {measured}{total}")

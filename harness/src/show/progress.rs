@@ -109,6 +109,7 @@ fn time(status: &Status<'_>) -> String {
     match status.plan.length {
         Length::Time(length) => format!("{seconds:.1}s/{:.1}s", length.as_secs_f64()),
         Length::Ops(ops) => format!("{seconds:.1}s of {} ops", format::count(ops as f64)),
+        Length::Whole => format!("{seconds:.1}s"),
     }
 }
 
