@@ -10,6 +10,7 @@
 pub mod compare;
 pub mod error;
 pub mod export;
+pub mod fidelity;
 pub mod find_time;
 pub mod format;
 pub mod histogram;

@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         Format::Mail => mail::document(&runs, &compared(args, &loaded, &mut warnings)),
         Format::Text => loaded
             .iter()
-            .map(|l| text::summary(&l.run, Some(&l.path)))
+            .map(|l| text::summary(&l.run, Some(&l.path)) + &text::fidelity_below(&[&l.run]))
             .collect::<Vec<_>>()
             .join("\n"),
         Format::Ktap => export::ktap::document(&runs, &compared(args, &loaded, &mut warnings)),

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::compare::stats;
+use crate::fidelity;
 use crate::find_time;
 use crate::format::{self, count, fit, ns, plain, rate, thousands};
 use crate::histogram::{Histogram, enough_samples};
-use crate::schema::{Host, Op, Run};
+use crate::schema::{Fidelity, Host, Op, Run};
 
 const WIDTH: usize = 80;
 const HEIGHT: usize = 24;
@@ -54,6 +55,17 @@ pub fn summary_with(run: &Run, file: Option<&Path>, percentiles: &[f64]) -> Stri
     let lines = head.into_iter().chain(found).chain(ops).chain(tail);
     let width = WIDTH + 9 * percentiles.len().saturating_sub(PERCENTILES.len());
     lines.map(|line| fit(&plain(&line), width).trim_end().to_owned() + "\n").collect()
+}
+
+/// The table of the model beside a real kernel, with an empty line before it; nothing if no run has
+/// one.
+#[must_use]
+pub fn fidelity_below(runs: &[&Run]) -> String {
+    let with: Vec<(&str, &Fidelity)> = runs
+        .iter()
+        .filter_map(|run| Some((run.variant.name.as_str(), run.fidelity.as_ref()?)))
+        .collect();
+    if with.is_empty() { String::new() } else { format!("\n{}", fidelity::table(&with)) }
 }
 
 fn first_line(run: &Run) -> String {

@@ -19,10 +19,11 @@ pub fn text(
     file: Option<&Path>,
     percentiles: &[f64],
 ) -> String {
-    match runs {
+    let text = match runs {
         [run] => text::summary_with(run, file, percentiles),
         _ => side_by_side(runs, comparisons, file),
-    }
+    };
+    text + &text::fidelity_below(&runs.iter().collect::<Vec<_>>())
 }
 
 /// The table, then what was found in which variant.

@@ -16,6 +16,9 @@ pub(super) fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
         out.push('\n');
     }
     out.push_str(&compare::show(comparisons, Style::Mail, runs));
+    for run in runs {
+        out.push_str(&crate::text::fidelity_below(&[run]));
+    }
     let found: Vec<_> =
         runs.iter().flat_map(|run| run.findings.iter().map(move |f| (run, f))).collect();
     for (run, finding) in found.iter().take(MOST_FINDINGS) {

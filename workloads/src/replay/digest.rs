@@ -110,6 +110,8 @@ struct Digesting<'a> {
     last_record: Vec<usize>,
     /// Per CPU: when its vmstat worker runs next.
     next_vmstat_ns: Vec<u64>,
+    /// Records that are frees inside an interrupted pcp section.
+    inside: Vec<bool>,
     tolerant: bool,
     window: Option<usize>,
 }
@@ -143,6 +145,7 @@ pub fn digest(
         last_take: vec![(u32::MAX, usize::MAX); nr_cpus],
         last_record: vec![usize::MAX; nr_cpus],
         next_vmstat_ns: vmstat_clocks(&evidence.vmstat_ns, start_ns),
+        inside: inside_sections(&trace.records[..trace.end], nr_cpus),
         tolerant: lost,
         window: None,
     };
@@ -163,6 +166,48 @@ pub fn digest(
         figures: this.figures,
         puzzles: this.puzzles,
     })
+}
+
+/// Frees in interrupts that came while the task on the CPU was inside a pcp section, where the
+/// section's trylock fails: after a refill took its blocks (Z) and before the request was served (A),
+/// or between two pages of a batch that is freed (B, D).
+fn inside_sections(records: &[Packed], nr_cpus: usize) -> Vec<bool> {
+    let mut inside = vec![false; records.len()];
+    let mut last: Vec<Option<(Kind, u32)>> = vec![None; nr_cpus];
+    let mut pending: Vec<Vec<usize>> = vec![Vec::new(); nr_cpus];
+    for (index, record) in records.iter().enumerate() {
+        let cpu = usize::from(record.cpu);
+        if record.kind == Kind::Marker {
+            continue;
+        }
+        if record.context != Context::Task {
+            if record.kind == Kind::Free {
+                pending[cpu].push(index);
+            }
+            continue;
+        }
+        let open = last[cpu].is_some_and(|(kind, pid)| {
+            pid == record.pid
+                && match kind {
+                    Kind::TakeForPcp => matches!(record.kind, Kind::TakeForPcp | Kind::Alloc),
+                    Kind::FreeBatched | Kind::Drain => {
+                        matches!(record.kind, Kind::FreeBatched | Kind::Drain)
+                    }
+                    Kind::Alloc
+                    | Kind::AllocFailed
+                    | Kind::Free
+                    | Kind::TakeDirect
+                    | Kind::Claim
+                    | Kind::Steal
+                    | Kind::Marker => false,
+                }
+        });
+        for free in pending[cpu].drain(..) {
+            inside[free] = open;
+        }
+        last[cpu] = Some((record.kind, record.pid));
+    }
+    inside
 }
 
 /// When each CPU's vmstat worker runs first. One phase holds for all: they are rounded to whole
@@ -237,6 +282,9 @@ impl Digesting<'_> {
             Kind::Alloc => self.alloc(index, record, of),
             Kind::Free => {
                 self.free(record);
+                if self.inside[index] {
+                    self.free_was_inside(Pfn(record.pfn));
+                }
                 Ok(())
             }
             Kind::FreeBatched => {
@@ -270,6 +318,7 @@ impl Digesting<'_> {
         let (pfn, cpu) = (Pfn(record.pfn), CpuId(record.cpu));
         let list = ListId::of(cpu, record.order, of).filter(|_| is_pcp_order(record.order));
         self.take_back(pfn);
+        self.was_on_pcp(pfn);
         let served = match self.place[pfn.index()] {
             Place::Held => {
                 self.contradiction(record, "which is allocated")?;
@@ -329,19 +378,35 @@ impl Digesting<'_> {
         // The uppermost went first.
         for pfn in gone {
             self.lists.remove(pfn);
-            let known = self.types[pfn.pageblock()].is_some();
-            let freed = self.owner[pfn.index()];
-            let by_interrupt = freed != NO_EVENT && self.events[freed as usize].in_interrupt;
-            if !known {
-                // Its type was a guess: it lies on another list.
-                continue;
-            }
-            if by_interrupt {
-                self.went_straight(pfn, freed);
-            } else {
+            // Else its type was a guess: it lies on another list.
+            if self.types[pfn.pageblock()].is_some() {
+                let freed = self.owner[pfn.index()];
                 self.implied(pfn, list, freed);
             }
         }
+    }
+
+    /// A free found the pcp section taken, as far as can be told.
+    fn free_was_inside(&mut self, pfn: Pfn) {
+        if self.place[pfn.index()] == Place::Pcp && self.lists.remove(pfn).is_some() {
+            self.went_straight(pfn, self.owner[pfn.index()]);
+        }
+    }
+
+    /// If the page was thought to have gone straight to the free lists: it lay on its pcplist.
+    fn was_on_pcp(&mut self, pfn: Pfn) {
+        let freed = self.owner[pfn.index()];
+        if self.place[pfn.index()] != Place::Buddy || freed == NO_EVENT {
+            return;
+        }
+        let event = &mut self.events[freed as usize];
+        event.op = Op::Free;
+        let order = event.order;
+        self.puzzles.taken_back += 1;
+        if self.is_in_window() {
+            self.figures.straight_frees = self.figures.straight_frees.saturating_sub(1);
+        }
+        self.set_place(pfn, order, Place::Unknown, NO_EVENT);
     }
 
     /// A free had gone to the free lists.
@@ -351,7 +416,7 @@ impl Digesting<'_> {
             event.op = Op::FreeStraight;
         }
         let order = event.order;
-        self.set_place(pfn, order, Place::Buddy, NO_EVENT);
+        self.set_place(pfn, order, Place::Buddy, freed);
         if self.is_in_window() {
             self.figures.straight_frees += 1;
         }
@@ -405,6 +470,7 @@ impl Digesting<'_> {
 
     fn free(&mut self, record: &Packed) {
         let (pfn, order) = (Pfn(record.pfn), record.order);
+        self.bulk_had_taken(record);
         let event = match self.place[pfn.index()] {
             Place::Held => Some(self.free_held(record)),
             Place::Unknown => {
@@ -434,6 +500,21 @@ impl Digesting<'_> {
                 self.lists.push_head(list, pfn);
             }
             None => self.set_place(pfn, order, Place::Buddy, NO_EVENT),
+        }
+    }
+
+    /// A page is freed that was thought to have gone straight to the free lists: it lay on its pcplist,
+    /// and the bulk allocator had taken it from there.
+    fn bulk_had_taken(&mut self, record: &Packed) {
+        let pfn = Pfn(record.pfn);
+        let freed = self.owner[pfn.index()];
+        if self.place[pfn.index()] == Place::Buddy && freed != NO_EVENT && record.order == 0 {
+            let cpu = self.events[freed as usize].cpu;
+            self.was_on_pcp(pfn);
+            let of = self.types[pfn.pageblock()].unwrap_or(MigrateType::Unmovable);
+            if let Some(list) = ListId::of(cpu, 0, of) {
+                self.implied(pfn, list, freed);
+            }
         }
     }
 
@@ -475,6 +556,7 @@ impl Digesting<'_> {
     fn drain(&mut self, record: &Packed, of: MigrateType) -> Result<(), String> {
         let pfn = Pfn(record.pfn);
         self.take_back(pfn);
+        self.was_on_pcp(pfn);
         let mut cpu = CpuId(record.cpu);
         match self.place[pfn.index()] {
             Place::Pcp => cpu = self.lists.remove(pfn).map_or(cpu, ListId::cpu),

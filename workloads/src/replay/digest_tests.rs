@@ -99,3 +99,20 @@ fn figures_count_batches_as_runs_on_one_cpu() {
     assert_eq!((figures.taken_0, figures.allocs[0], figures.frees[0]), (3, 2, 1));
     assert_eq!((figures.matched, figures.served_by_pcp), (1, 2));
 }
+
+#[test]
+fn a_free_inside_a_section_that_an_interrupt_broke_into_goes_straight() {
+    // Between the refill and the request that it serves; then outside of any section.
+    let body = "0 0t 1 A 10 0 1 8\n0 0t 1 A 11 0 1 8\n0 0t 1 Z 20 0 1 1\n0 0s 1 F 10 0\n0 0t 1 A 20 0 1 8\n0 0s 1 F 11 0\n0 0t 1 A 30 0 1 8\n";
+    let words = fed(body);
+    assert_eq!(words[3..=5], ["FreeStraight 10", "Alloc 20", "Free 11"]);
+}
+
+#[test]
+fn a_free_that_only_seemed_to_go_straight_is_taken_back() {
+    let body = "0 0t 1 A 10 0 1 8\n0 0t 1 Z 20 0 1 1\n0 0s 1 F 10 0\n0 0t 1 A 20 0 1 8\n0 0t 1 A 10 0 1 8\n";
+    assert_eq!(fed(body)[2], "Free 10");
+    let body =
+        "0 0t 1 A 10 0 1 8\n0 0t 1 Z 20 0 1 1\n0 0s 1 F 10 0\n0 0t 1 A 20 0 1 8\n0 0t 1 F 10 0\n";
+    assert_eq!(fed(body)[2..], ["Free 10", "Alloc 20", "Bulk 10", "Free 10"]);
+}

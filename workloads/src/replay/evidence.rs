@@ -83,6 +83,9 @@ pub struct Evidence {
     pub refilled: Vec<(CpuId, u8, MigrateType)>,
     /// Nanoseconds, by CPU, at which its vmstat worker was seen to drain.
     pub vmstat_ns: Vec<Option<u64>>,
+    /// Refills in a row so far, by CPU, as a shift of the batch: what the first refill of order 0
+    /// shows, unless frees stood before it.
+    pub alloc_factors: Vec<Option<u8>>,
     /// Events of a type other than the one known for the pageblock.
     pub type_conflicts: u64,
 }
@@ -104,6 +107,7 @@ impl Evidence {
             }
         }
         this.find_vmstat_workers(trace);
+        this.find_alloc_factors(trace, state, nr_cpus);
         this
     }
 
@@ -161,6 +165,31 @@ impl Evidence {
                 Some(other) if *other != of => self.type_conflicts += 1,
                 Some(_) => {}
             }
+        }
+    }
+
+    /// The first refill of order 0 on a CPU is the batch, shifted by the refills in a row before it.
+    fn find_alloc_factors(&mut self, trace: &Trace, state: &Snapshot, nr_cpus: usize) {
+        self.alloc_factors = vec![None; nr_cpus];
+        for (cpu, factor) in self.alloc_factors.iter_mut().enumerate() {
+            let own = trace.records[..trace.end].iter().filter(|r| usize::from(r.cpu) == cpu);
+            let mut own = own.skip_while(|r| {
+                matches!(r.kind, Kind::Alloc | Kind::AllocFailed | Kind::TakeDirect | Kind::Marker)
+            });
+            let Some(first) = own.next().filter(|r| r.kind == Kind::TakeForPcp && r.order == 0)
+            else {
+                continue;
+            };
+            let same = |r: &&Packed| {
+                r.kind == Kind::TakeForPcp && (r.order, r.migratetype) == (0, first.migratetype)
+            };
+            let size = 1 + own.take_while(same).count() as u32;
+            let holds = |z: &&super::snapshot::ZoneState| {
+                (z.start_pfn..z.end_pfn).contains(&u64::from(first.pfn))
+            };
+            let zone = state.zones.iter().find(holds);
+            let batch = zone.and_then(|z| z.pcp.get(cpu)).map_or(0, |p| p.batch);
+            *factor = (0..=5u8).find(|shift| batch > 0 && size == batch << shift);
         }
     }
 

@@ -30,8 +30,11 @@ const COUNT_BAND: f64 = 0.05;
 /// What the load is must come out exactly.
 const EXACT: f64 = 0.0;
 
-const HIDDEN_TUNING: &str = "hangs on alloc_factor, free_count and the vmstat worker's phase of each \
-    pcp at the start, which no file has";
+const HIDDEN_TUNING: &str = "hangs on alloc_factor and free_count at the start and on when the vmstat \
+    worker runs, which no file has and the trace shows in part; a refill of twice the size or one that \
+    falls behind the end moves it by as much";
+const OTHER_KERNEL: &str = "the variant sizes its pcplists otherwise than the recorded kernel: the \
+    difference is what the policy does under this load";
 const LOAD: &str = "of the load: fed, not decided by the model";
 
 /// Gathers rows.
@@ -89,6 +92,13 @@ pub fn of(shared: &Shared, kernel: &Kernel, tally: &Tally, by: By, is_strict: bo
     }
     end_state(&mut table, shared, kernel, by);
     traced(&mut table, figures);
+    let tunes = recording.after.zones.iter().flat_map(|z| &z.pcp).any(|p| p.bounds.is_some());
+    if by == By::Request && tunes != kernel.pcp_rules.auto_tune {
+        let decided = |row: &&mut FidelityRow| row.defined != "E" && row.tolerance.is_some();
+        for row in table.rows.iter_mut().filter(decided) {
+            row.reason = Some(OTHER_KERNEL.to_owned());
+        }
+    }
     let how = match (by, is_strict) {
         (By::Pfn, _) => "by pfn",
         (By::Request, true) => "by request, recorded order",
@@ -267,7 +277,7 @@ fn by_pfn(table: &mut Table, figures: &KernelFigures, tally: &Tally) {
         )
     });
     table.row(
-        "blocks taken (Z) that were free in the model, %",
+        "taken blocks (Z) free in the model, %",
         100.0,
         percent(takes.free, takes.all),
         Some(0.0002),
@@ -276,7 +286,7 @@ fn by_pfn(table: &mut Table, figures: &KernelFigures, tally: &Tally) {
     );
     let reason = "a pageblock's type is known in sum and where the trace names it";
     let of_type = percent(takes.of_type, takes.free);
-    table.row("of these on the list of the type taken, %", 100.0, of_type, None, "U", Some(reason));
+    table.row("of these on the list of that type, %", 100.0, of_type, None, "U", Some(reason));
     let (k, m) = (figures.drained as f64, tally.drained as f64);
     table.row("blocks drained (D)", k, m, Some(EXACT), "E", None);
     let reason = "which order the kernel split no record says: the model's block is the one that \
@@ -366,7 +376,7 @@ fn pcplist(
         By::Request => HIDDEN_TUNING,
     };
     table.row(
-        format!("{name}: pages on CPU {cpu}'s pcplists at the end"),
+        format!("{name}: CPU {cpu}'s pcp count at the end"),
         f64::from(said.count),
         f64::from(model.count()),
         Some(COUNT_BAND),
@@ -375,7 +385,7 @@ fn pcplist(
     );
     if by == By::Request && said.bounds.is_some() && kernel.pcp_rules.auto_tune {
         let high = f64::from(model.high.load(Ordering::Relaxed));
-        let name = format!("{name}: limit of CPU {cpu}'s pcplists at the end");
+        let name = format!("{name}: CPU {cpu}'s pcp high at the end");
         table.row(name, f64::from(said.high), high, None, "S+U", Some(HIDDEN_TUNING));
     }
 }

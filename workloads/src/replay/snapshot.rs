@@ -11,12 +11,18 @@
 //! are left (a frame that was never initialised has none either).
 
 use allocator::gfp::MigrateType;
-use allocator::ids::{CpuId, MAX_PAGE_ORDER, NR_PAGE_ORDERS, ZoneId};
+use allocator::ids::{CpuId, MAX_PAGE_ORDER, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES, ZoneId};
 
 use super::record::TraceError;
 
 /// Flags of /proc/kpageflags that are looked at.
 mod kpf {
+    /// On an LRU list (KPF_LRU).
+    pub(super) const LRU: u64 = 1 << 5;
+    /// A slab (KPF_SLAB).
+    pub(super) const SLAB: u64 = 1 << 7;
+    /// A page table (KPF_PGTABLE).
+    pub(super) const PGTABLE: u64 = 1 << 26;
     /// Head of or inside a free block (KPF_BUDDY).
     pub(super) const BUDDY: u64 = 1 << 10;
     /// No page at all (KPF_NOPAGE).
@@ -163,6 +169,15 @@ fn counts(text: &str) -> Option<[u64; NR_PAGE_ORDERS]> {
     numbers?.try_into().ok()
 }
 
+/// What pages of a pageblock are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Pages of users, which can be moved.
+    pub movable: u32,
+    /// Slabs and page tables.
+    pub kernel: u32,
+}
+
 /// Runs of equal flags, those without any left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageFlags {
@@ -267,6 +282,20 @@ impl PageFlags {
             }
         }
         blocks
+    }
+
+    /// What the pages of a pageblock, by its number, are used for.
+    pub fn usage(&self, block: u64) -> Usage {
+        let first = block * u64::from(PAGEBLOCK_NR_PAGES);
+        let mut usage = Usage::default();
+        for (_, pages, flags) in self.within(first, first + u64::from(PAGEBLOCK_NR_PAGES)) {
+            if flags & kpf::LRU != 0 {
+                usage.movable += pages as u32;
+            } else if flags & (kpf::SLAB | kpf::PGTABLE) != 0 {
+                usage.kernel += pages as u32;
+            }
+        }
+        usage
     }
 
     /// Frames of a range that have no flags: on pcplists, or plain pages of the kernel.

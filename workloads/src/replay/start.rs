@@ -10,7 +10,8 @@
 //! the others are given types so that the free blocks by order and type come as near as may be to
 //! pagetypeinfo's. Blocks on pcplists that the trace never touches are any of the zone's plain pages;
 //! they lie on a list that is never refilled in the trace, since a refill would have meant that it
-//! was empty. How many refills and frees stood in a row is not known: none.
+//! was empty. How many refills stood in a row is what the first one shows, if no free stands before
+//! it; else, and for frees, none.
 
 use allocator::gfp::MigrateType;
 use allocator::ids::{CpuId, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn};
@@ -18,7 +19,7 @@ use allocator::machine::Machine;
 use allocator::restore::{RecordedPcp, RecordedState, TunedHigh};
 
 use super::evidence::{Evidence, FrameSet, OnPcp};
-use super::snapshot::{PageFlags, PcpState, Snapshot, ZoneState};
+use super::snapshot::{PageFlags, PcpState, Snapshot, Usage, ZoneState};
 
 /// A start state, and what had to be assumed for it.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,7 @@ pub fn start(
     for zone in &before.zones {
         let free = flags.free_blocks(zone);
         check_blocks(zone, &free, &mut start.notes);
-        let types = types_of(machine, zone, &free, evidence);
+        let types = types_of(machine, zone, flags, &free, evidence);
         for (cpu, pcp) in zone.pcp.iter().enumerate() {
             let cpu = CpuId(cpu as u16);
             let recorded = pcp_of(machine, zone, cpu, pcp, flags, evidence, &types, &mut used);
@@ -84,6 +85,7 @@ struct Left {
 fn types_of(
     machine: &Machine,
     zone: &ZoneState,
+    flags: &PageFlags,
     free: &[(u64, u8)],
     evidence: &Evidence,
 ) -> Vec<(Pfn, MigrateType)> {
@@ -117,7 +119,7 @@ fn types_of(
         let leader = free_in.leader(block);
         let of = match given.get(&leader).filter(|_| leader != block) {
             Some(of) => *of,
-            None => best(&left, free_in.of(block)),
+            None => best(&left, free_in.of(block), flags.usage(block as u64)),
         };
         given.insert(block, of);
         give(&mut left, &mut types, block, of, free_in.of(block));
@@ -141,14 +143,19 @@ fn give(
     }
 }
 
-/// The type whose free blocks still lack most of these, of those that lack pageblocks.
-fn best(left: &[Left], free: &[u16; NR_PAGE_ORDERS]) -> MigrateType {
+/// The type whose free blocks still lack most of these, of those that lack pageblocks. Pages of
+/// users lie in Movable pageblocks, slabs and page tables in others, as long as there are any.
+fn best(left: &[Left], free: &[u16; NR_PAGE_ORDERS], usage: Usage) -> MigrateType {
     let fits = |l: &Left| -> i64 {
         let per_order = l.free.iter().zip(free).enumerate();
         per_order.map(|(order, (left, n))| i64::from(*n).min((*left).max(0)) << order).sum()
     };
+    let suits = |l: &Left| match l.of {
+        MigrateType::Movable => usage.movable >= usage.kernel,
+        _ => usage.kernel >= usage.movable,
+    };
     let lacking = left.iter().filter(|l| l.pageblocks > 0);
-    lacking.max_by_key(|l| (fits(l), l.pageblocks)).map_or(MigrateType::Movable, |l| l.of)
+    lacking.max_by_key(|l| (suits(l), fits(l), l.pageblocks)).map_or(MigrateType::Movable, |l| l.of)
 }
 
 /// Numbers of a zone's pageblocks.
@@ -242,7 +249,7 @@ fn pcp_of(
             batch: pcp.batch,
         }),
         blocks,
-        alloc_factor: 0,
+        alloc_factor: evidence.alloc_factors.get(cpu.index()).copied().flatten().unwrap_or(0),
         free_count: 0,
     }
 }
