@@ -227,7 +227,8 @@ mod tests {
         refused("pattern", "repaet", "did you mean 'repeat'?");
         refused("fill", "150%", "--fill: '150%' is no share");
         refused("pause", "10x", "--pause: '10x' is no duration");
-        refused("order", "1", "--order is an option of page-alloc, not of test");
+        refused("batch", "1", "--batch is an option of page-alloc, not of test");
+        refused("order", "1", "--order is an option of page-alloc and replay, not of test");
     }
 
     #[test]

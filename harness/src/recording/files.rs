@@ -20,6 +20,22 @@ use crate::cli::exit::Stop;
 const TRACE: &str = "trace.txt";
 /// What xz files begin with.
 const XZ_MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
+/// What the names of the other files begin with; what else lies about is not read.
+const WANTED: [&str; 13] = [
+    "zoneinfo.",
+    "buddyinfo.",
+    "pagetypeinfo.",
+    "vmstat.",
+    "kpageflags.before",
+    "node",
+    "ringbuffer.stats",
+    "osrelease",
+    "min_free_kbytes",
+    "watermark_",
+    "lowmem_reserve_ratio",
+    "percpu_pagelist_",
+    "thp",
+];
 /// No file but the trace is larger, compressed or not.
 const LARGEST: u64 = 1 << 30;
 
@@ -113,6 +129,10 @@ fn bare_name(path: &Path) -> Option<String> {
     Some(name.strip_suffix(".xz").unwrap_or(name).to_owned())
 }
 
+fn is_wanted(name: &str) -> bool {
+    WANTED.iter().any(|wanted| name.starts_with(wanted))
+}
+
 /// Opens a recording and gives its files and its trace to `then`.
 ///
 /// # Errors
@@ -142,7 +162,7 @@ fn folder<T>(
         let Some(name) = bare_name(&path).filter(|_| path.is_file()) else { continue };
         if name == TRACE {
             trace = Some(path);
-        } else {
+        } else if is_wanted(&name) {
             let bytes = File::open(&path).and_then(whole);
             let bytes = bytes.map_err(|e| bad(&path.display().to_string(), e))?;
             files.all.insert(name, bytes);
@@ -174,8 +194,10 @@ fn archive<T>(
             let from = plain(entry).map_err(fail)?;
             return then(&files, TraceText { place: files.place_of(TRACE), from, size, read });
         }
-        let bytes = whole(entry).map_err(|e| bad(&files.place_of(&name), e))?;
-        files.all.insert(name, bytes);
+        if is_wanted(&name) {
+            let bytes = whole(entry).map_err(|e| bad(&files.place_of(&name), e))?;
+            files.all.insert(name, bytes);
+        }
     }
     Err(bad(&files.place_of(TRACE), "it is missing: not a recording, or cut off before it"))
 }

@@ -104,7 +104,7 @@ struct Digesting<'a> {
     puzzles: Puzzles,
     /// Per list: has it been refilled?
     refilled: Vec<ListId>,
-    /// Per CPU: frame and record of the last Z.
+    /// Per CPU: frame and record of the last Z, unless it went on a run of Z.
     last_take: Vec<(u32, usize)>,
     /// Per CPU: index of its last record.
     last_record: Vec<usize>,
@@ -388,8 +388,10 @@ impl Digesting<'_> {
 
     /// A free found the pcp section taken, as far as can be told.
     fn free_was_inside(&mut self, pfn: Pfn) {
-        if self.place[pfn.index()] == Place::Pcp && self.lists.remove(pfn).is_some() {
-            self.went_straight(pfn, self.owner[pfn.index()]);
+        let freed = self.owner[pfn.index()];
+        if self.place[pfn.index()] == Place::Pcp && freed != NO_EVENT {
+            self.lists.remove(pfn);
+            self.went_straight(pfn, freed);
         }
     }
 
@@ -489,13 +491,13 @@ impl Digesting<'_> {
             }
             Place::Buddy | Place::Taken => None,
         };
-        let Some(event) = event else {
-            self.puzzles.frees += 1;
-            return;
-        };
+        // What can't be fed is followed all the same.
+        self.puzzles.frees += u64::from(event.is_none());
+        let event = event.unwrap_or(NO_EVENT);
         let of = self.types[pfn.pageblock()].unwrap_or(MigrateType::Movable);
         match ListId::of(CpuId(record.cpu), order, of).filter(|_| is_pcp_order(order)) {
             Some(list) => {
+                self.lists.remove(pfn);
                 self.set_place(pfn, order, Place::Pcp, event);
                 self.lists.push_head(list, pfn);
             }
@@ -612,7 +614,10 @@ impl Digesting<'_> {
                 self.push(Self::event(record, Op::TakeDirect, NO_SLOT, of as u8));
             }
         }
-        self.last_take[usize::from(record.cpu)] = (record.pfn, index);
+        let before = self.last_record[usize::from(record.cpu)];
+        let goes_on = self.trace.records.get(before).is_some_and(|r| r.kind == record.kind);
+        let of_run = if goes_on { usize::MAX } else { index };
+        self.last_take[usize::from(record.cpu)] = (record.pfn, of_run);
         Ok(())
     }
 
