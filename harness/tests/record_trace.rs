@@ -163,6 +163,17 @@ fn lost_events_are_said_and_counted() {
 }
 
 #[test]
+fn full_buffers_end_it_with_advice() {
+    let fake = Fake::new(0);
+    // What a marker meets when nothing can be written any more.
+    let fill = "for i in \"$STRESS_RECORD_TRACEFS\"/instances/*; do rm \"$i/trace_marker\" && mkdir -p \"$i/trace_marker\"; done";
+    let output = fake.record(&["-o", "out.tar.xz", "--", "sh", "-c", fill]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("the ring buffers are full"), "{}", said(&output));
+    assert!(fake.has_no_instance() && !fake.path("out.tar.xz").exists());
+}
+
+#[test]
 fn an_interrupt_puts_everything_back() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let fake = Fake::new(0);

@@ -150,9 +150,9 @@ fn best(left: &[Left], free: &[u16; NR_PAGE_ORDERS], usage: Usage) -> MigrateTyp
         let per_order = l.free.iter().zip(free).enumerate();
         per_order.map(|(order, (left, n))| i64::from(*n).min((*left).max(0)) << order).sum()
     };
-    let suits = |l: &Left| match l.of {
-        MigrateType::Movable => usage.movable >= usage.kernel,
-        _ => usage.kernel >= usage.movable,
+    let suits = |l: &Left| {
+        let (own, other) = (usage.movable, usage.kernel);
+        if l.of == MigrateType::Movable { own >= other } else { other >= own }
     };
     let lacking = left.iter().filter(|l| l.pageblocks > 0);
     lacking.max_by_key(|l| (suits(l), fits(l), l.pageblocks)).map_or(MigrateType::Movable, |l| l.of)
