@@ -283,7 +283,7 @@ fn replayed(
     if args.warmup.is_some_and(|w| !w.is_zero()) {
         return Err(Stop::usage(format!("{name} begins where the recording does: no --warmup")));
     }
-    let loaded = recording::load(Path::new(path), args.output.progress)?;
+    let loaded = recording::load(Path::new(path), options.flag("tolerant"), args.output.progress)?;
     let spec = MachineSpec { source: Source::Directory(path.into()), ..spec };
     let (mut machine, mut notes) = (loaded.recording.machine.clone(), loaded.notes);
     affinity::place(&mut machine, &spec, &mut notes)?;

@@ -164,10 +164,19 @@ fn a_trace_that_is_none_is_refused_with_line_and_reason() {
     // One digit changed: the page is allocated twice.
     check(
         &whole.replace("F 1003ff 0\n", "A 1003ff 0 1 140dca\n"),
-        "line 5: A of pfn 1003ff, which is allocated: a record is missing, or this one is not as recorded",
+        "line 5: A of pfn 1003ff, which is allocated: a record is missing, or this one is not as recorded (--tolerant counts such)",
     );
     check("# comment\nhello world\n", "line 2: 'hello' is no time");
     check(&whole.replace("1t", "7t"), "line 7: CPU 7 is not in the recording's zoneinfo");
+}
+
+#[test]
+fn a_recording_that_lacks_a_record_is_replayed_if_it_is_asked_for() {
+    let twice = body().replace("F 1003ff 0\n", "A 1003ff 0 1 140dca\n");
+    let dir = recording(&format!("{HEAD}{twice}{TAIL}"));
+    let run = replayed(dir.path(), &["--tolerant"]);
+    let note = "1 records that contradict others";
+    assert!(run.notes.iter().any(|n| n == note), "{:?}", run.notes);
 }
 
 #[test]

@@ -44,8 +44,8 @@ fn bad(place: &str, what: impl Display) -> Stop {
 ///
 /// # Errors
 /// Exit 2 with the file, the line and the reason.
-pub fn load(path: &Path, progress: When) -> Result<Loaded, Stop> {
-    files::with(path, |files, trace| read(path, progress, files, trace))
+pub fn load(path: &Path, is_tolerant: bool, progress: When) -> Result<Loaded, Stop> {
+    files::with(path, |files, trace| read(path, is_tolerant, progress, files, trace))
 }
 
 fn read(path: &Path, progress: When, files: &Files, trace: TraceText<'_>) -> Result<Loaded, Stop> {

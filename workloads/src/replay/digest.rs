@@ -309,7 +309,7 @@ impl Digesting<'_> {
         }
         let letter = record.kind.letter();
         Err(format!(
-            "{letter} of pfn {:x}, {what}: a record is missing, or this one is not as recorded",
+            "{letter} of pfn {:x}, {what}: a record is missing, or this one is not as recorded (--tolerant counts such)",
             record.pfn
         ))
     }

@@ -89,6 +89,13 @@ impl Workload for Replay {
                     help: "what is fed: requests, so that the model picks the pages, or frame numbers",
                 },
                 OptionSpec {
+                    name: "tolerant",
+                    value: "",
+                    kind: OptionKind::Flag,
+                    default: "",
+                    help: "count records that contradict others instead of refusing the trace",
+                },
+                OptionSpec {
                     name: "order",
                     value: "ORDER",
                     kind: OptionKind::Choice(&["strict", "cpu"]),

@@ -29,6 +29,8 @@ pub struct Input {
     pub pgalloc: Option<u64>,
     /// Events that the recorder says were lost.
     pub lost_events: u64,
+    /// Count records that contradict others, though none is said to be lost?
+    pub is_tolerant: bool,
 }
 
 /// A recording.
@@ -58,10 +60,12 @@ impl Recording {
     /// # Errors
     /// A record that contradicts an earlier one.
     pub fn new(input: Input, trace: Trace) -> Result<Self, TraceError> {
-        let Input { name, machine, before, flags, after, pgalloc, lost_events } = input;
+        let Input { name, machine, before, flags, after, pgalloc, lost_events, is_tolerant } =
+            input;
         let (max_pfn, nr_cpus) = (machine.max_pfn(), machine.cpus.len());
         let evidence = Evidence::of(&trace, &before, max_pfn, nr_cpus);
-        let digest = digest(&trace, &before, &evidence, max_pfn, nr_cpus, lost_events > 0)?;
+        let digest =
+            digest(&trace, &before, &evidence, max_pfn, nr_cpus, is_tolerant || lost_events > 0)?;
         let start = start(&machine, &before, &flags, &evidence);
         let mut notes = start.notes.clone();
         notes.extend(trace.outside.note());
