@@ -40,7 +40,7 @@ fn bad(place: &str, what: impl Display) -> Stop {
     Stop::usage(format!("--trace: {place}: {what}"))
 }
 
-/// Reads a recording.
+/// Reads a recording. `is_tolerant`: records that contradict others are counted, not refused.
 ///
 /// # Errors
 /// Exit 2 with the file, the line and the reason.
@@ -48,7 +48,13 @@ pub fn load(path: &Path, is_tolerant: bool, progress: When) -> Result<Loaded, St
     files::with(path, |files, trace| read(path, is_tolerant, progress, files, trace))
 }
 
-fn read(path: &Path, progress: When, files: &Files, trace: TraceText<'_>) -> Result<Loaded, Stop> {
+fn read(
+    path: &Path,
+    is_tolerant: bool,
+    progress: When,
+    files: &Files,
+    trace: TraceText<'_>,
+) -> Result<Loaded, Stop> {
     let mut show = Reading::new(path, progress);
     let machine::Described { name, machine, mut before, mut after, flags, notes } =
         machine::describe(path, files)?;
@@ -74,6 +80,7 @@ fn read(path: &Path, progress: When, files: &Files, trace: TraceText<'_>) -> Res
         after,
         pgalloc: machine::pgalloc(files)?,
         lost_events: machine::lost_events(files)?,
+        is_tolerant,
     };
     let recording = Recording::new(input, trace).map_err(|e| bad(&place, e))?;
     Ok(Loaded { recording, notes })
