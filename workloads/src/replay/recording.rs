@@ -50,7 +50,7 @@ pub struct Recording {
     pub pgalloc: Option<u64>,
     /// Distinct gfp flags.
     pub gfps: Vec<u32>,
-    /// The first CPU and NUMA node of each event's page need no guessing: lines for the user.
+    /// What the user should know, one line each.
     pub notes: Vec<String>,
 }
 
