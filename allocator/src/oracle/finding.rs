@@ -148,7 +148,7 @@ impl FindingKind {
             | Self::SpuriousFailure
             | Self::InTransit
             | Self::UnmovableInMovable
-            | Self::MisplacedByRebuild => false,
+            | Self::MisplacedByRebuild
             | Self::ReserveEmpty
             | Self::VictimDenied
             | Self::CpusetEscape => false,

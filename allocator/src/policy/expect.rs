@@ -91,7 +91,7 @@ pub enum Family {
 
 impl Family {
     /// All families in order.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::J1aVma,
         Self::J1aTask,
         Self::J1b,
