@@ -3,9 +3,9 @@
 //! **What.** The threads are dealt out to processes of one or many threads, which fault in memory,
 //! some of it mlocked, and make system calls that take kernel pages in a loop. Some exit by themselves,
 //! the others grow until they are killed; then all threads exit and the process is started anew, so
-//! that the storm goes on ([`process`]). Beside them: /proc readers that hold mm_users, a
+//! that the storm goes on (`process.rs`). Beside them: /proc readers that hold mm_users, a
 //! process_mrelease daemon, a PF_MEMALLOC reclaimer, idle processes that die of extra kills, and one
-//! who looks whether anybody makes progress ([`beside`]). Interrupts make GFP_ATOMIC requests.
+//! who looks whether anybody makes progress (`beside.rs`). Interrupts make GFP_ATOMIC requests.
 //!
 //! **Why.** What happens after the killer has chosen: the reaper against exit_mmap, and how deep
 //! victims dig while reclaim and interrupts need the same reserve (KERNEL-FACTS E, J.2, J.3).
