@@ -8,9 +8,11 @@ extern crate workloads_explore as workloads;
 
 use std::ops::ControlFlow;
 
-use allocator::policy::{AxisName, Expect, Policy};
+use allocator::explore::{Config, Scheduler};
+use allocator::policy::{AxisName, Expect, Family, Policy};
+use workloads::worlds;
 use workloads::worlds::matrix::{Cell, cells};
-use workloads::worlds::search::{Effort, Judged, judge};
+use workloads::worlds::search::{Effort, Judged, Subject, judge, run};
 
 const EFFORT: Effort = Effort {
     extra_preemptions: 0,
@@ -60,6 +62,30 @@ fn zonelist_variants_show_what_they_state() {
 #[test]
 fn offline_variants_show_what_they_state() {
     check(AxisName::Offline);
+}
+
+/// 10,000 random schedules from one seed: they show the premature OOM under a VMA's policy with
+/// `cookie-recheck`, and none with `intersection-recheck`.
+#[test]
+fn samples_of_one_seed_find_the_premature_oom_and_not_its_cure() {
+    let world = worlds::find(Family::J1aVma).expect("cpuset01's world");
+    let config = Config {
+        scheduler: Scheduler::Random,
+        max_schedules: 10_000,
+        seed: 7,
+        workers: 2,
+        shrink: false,
+        ..Config::default()
+    };
+    let found = |spec: &str| {
+        let policy = Policy::parse(spec).expect(spec);
+        let report = run(&Subject::World(world), policy, &config, |_| ControlFlow::Continue(()));
+        assert_eq!(report.executed, 10_000, "{spec}");
+        report.finds.iter().any(|find| find.kind == "premature_oom")
+    };
+    assert!(found("v4.11"));
+    assert!(!found("v4.13"));
+    assert!(!found("mainline"));
 }
 
 /// *Buggy*: a fix that does nothing passes for a fix.
