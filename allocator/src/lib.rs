@@ -116,6 +116,7 @@ pub mod task;
 pub mod timeline;
 #[cfg(not(loom))]
 pub mod watermark;
+#[cfg(not(loom))]
 pub mod window;
 #[cfg(not(loom))]
 pub mod zone;
