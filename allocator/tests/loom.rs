@@ -105,6 +105,7 @@ fn without_the_writers_fence_a_torn_read_passes() {
 
 /// Sections by order 0 lists and a fixed high, as v5.12 has them.
 const RULES: PcpRules = PcpRules {
+    long_bursts: false,
     multi_order: false,
     thp_lists: 0,
     trylock: false,
