@@ -62,16 +62,23 @@ pub fn new_run_id(started: SystemTime) -> String {
 pub fn new_run_dir(base: &Path, started: SystemTime, run: &Run) -> Result<PathBuf> {
     fs::create_dir_all(base).map_err(Error::io(base, "make the directory"))?;
     let words = [&run.workload, &run.variant.name, &run.host.name].map(|word| for_file_name(word));
-    let name = format!("{}-{}", crate::time::for_names(started), words.join("-"));
+    new_numbered_dir(base, &format!("{}-{}", crate::time::for_names(started), words.join("-")))
+}
+
+/// Makes `BASE/<name>/`, or the same with `-2`, `-3`, ... behind the name if somebody was first.
+///
+/// # Errors
+/// The directory can't be made.
+pub fn new_numbered_dir(base: &Path, name: &str) -> Result<PathBuf> {
     for copy in 1_u32.. {
-        let dir = base.join(if copy == 1 { name.clone() } else { format!("{name}-{copy}") });
+        let dir = base.join(if copy == 1 { name.to_owned() } else { format!("{name}-{copy}") });
         match fs::create_dir(&dir) {
             Ok(()) => return Ok(dir),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(Error::io(&dir, "make the directory")(e)),
         }
     }
-    unreachable!("2^32 runs in one minute")
+    unreachable!("2^32 directories of one name")
 }
 
 /// Anything that is no letter, digit, dot, comma, `=`, `_` or `+` becomes `-`; no more than 60 bytes.

@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use results::store;
+
 use super::cells::{Sweep, hold};
 use super::finish::{self, NIGHT_FILE};
 use super::plan::{PLAN_FILE, Plan};
@@ -89,16 +91,7 @@ fn unfinished(nights: &Path, plan: &Plan) -> Result<Option<PathBuf>, Stop> {
 
 /// `NIGHTS/2026-11-21T0130`, or the same with `-2` behind it.
 fn new_dir(nights: &Path, at: SystemTime) -> Result<PathBuf, Stop> {
-    let name = results::time::for_names(at);
-    for copy in 1_u32.. {
-        let dir = nights.join(if copy == 1 { name.clone() } else { format!("{name}-{copy}") });
-        match std::fs::create_dir(&dir) {
-            Ok(()) => return Ok(dir),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Stop::cannot_run(format!("{}: {e}", dir.display()))),
-        }
-    }
-    unreachable!("2^32 nights in one minute")
+    Ok(store::new_numbered_dir(nights, &results::time::for_names(at))?)
 }
 
 #[cfg(test)]
