@@ -462,6 +462,12 @@ impl ProcessList {
         self.kthreads.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// All threads, those of the kernel last.
+    pub fn all_threads(&self) -> Vec<Arc<Task>> {
+        let processes = self.snapshot().into_iter().chain(self.kthreads());
+        processes.flat_map(|process| process.threads.lock().clone()).collect()
+    }
+
     /// Adds a process at the end.
     pub fn add(&self, process: &Arc<Process>) {
         self.processes.lock().push(Arc::clone(process));

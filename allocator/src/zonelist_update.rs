@@ -17,6 +17,7 @@ use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
 use crate::policy::ZonelistPolicy;
 use crate::race::Point;
+use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, Task, count};
 use crate::zonelist::{Field, RebuildStep, fallback_order_line};
@@ -193,9 +194,8 @@ impl Kernel {
             task(&cx.task)
         );
         let pid = self.zonelist_writer_pid.load(Ordering::Relaxed);
-        let all = self.tasks.snapshot().into_iter().chain(self.tasks.kthreads());
-        let threads = all.flat_map(|p| p.threads.lock().clone());
-        let writer = threads.into_iter().find(|t| t.pid == pid).unwrap_or_else(|| cx.task.clone());
+        let writer = self.tasks.all_threads().into_iter().find(|t| t.pid == pid);
+        let writer = writer.unwrap_or_else(|| Arc::clone(&cx.task));
         let cpu = self.zonelist_writer_cpu.load(Ordering::Relaxed).saturating_sub(1);
         let at =
             writer.events.events().into_iter().rev().find(|e| e.point.label().starts_with('Z'));

@@ -3,6 +3,8 @@
 use crate::clock::Ktime;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::task::Task;
+use crate::timeline::Event;
 
 /// Kinds of findings and of counted events (DESIGN section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,6 +177,22 @@ pub struct TimelineEvent {
     pub text: String,
     /// Is this step the reason of what follows?
     pub reason: bool,
+}
+
+impl TimelineEvent {
+    /// An event of a task, in words.
+    pub fn of(task: &Task, event: &Event) -> Self {
+        Self {
+            stamp: event.stamp,
+            pid: task.pid,
+            comm: task.process.comm.clone(),
+            cpu: task.cpu.load(Ordering::Relaxed) as u16,
+            label: event.point.label(),
+            point: event.point.name(),
+            text: event.describe(),
+            reason: false,
+        }
+    }
 }
 
 /// Something that should not have happened, with its evidence.

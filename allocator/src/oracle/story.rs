@@ -11,7 +11,6 @@ use crate::kernel::Kernel;
 use crate::oracle::finding::{Finding, FindingKind, TimelineEvent};
 use crate::oracle::fold::{Stretch, fold, without_numbers};
 use crate::race::Point;
-use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Stamp};
 use crate::task::{Cx, Task};
 use crate::timeline::Event;
@@ -61,13 +60,10 @@ impl Kernel {
         let mm =
             cx.task.alloc_lock.try_lock().and_then(|l| l.mm.as_ref().map(|mm| u64::from(mm.id)));
         let mut others: Vec<(Arc<Task>, Event)> = Vec::new();
-        for process in self.tasks.snapshot().into_iter().chain(self.tasks.kthreads()) {
-            let threads = process.threads.lock().clone();
-            for thread in threads.iter().filter(|t| t.pid != cx.task.pid) {
-                let events = events_of(thread, kind).into_iter();
-                let matters = events.filter(|e| matters_to(cx.task.pid, mm, kind, e));
-                others.extend(matters.map(|e| (Arc::clone(thread), e)));
-            }
+        for thread in self.tasks.all_threads().into_iter().filter(|t| t.pid != cx.task.pid) {
+            let events = events_of(&thread, kind).into_iter();
+            let matters = events.filter(|e| matters_to(cx.task.pid, mm, kind, e));
+            others.extend(matters.map(|e| (Arc::clone(&thread), e)));
         }
         others.sort_by_key(|(_, e)| e.stamp);
         let reasons = place_what_was_seen(&mut own, others.iter().map(|(_, e)| e));
@@ -86,7 +82,7 @@ impl Kernel {
         others.drain(..others.len().saturating_sub(STORY_LINES - story.len()));
         story.extend(others.iter().map(|(task, event)| TimelineEvent {
             reason: reasons.contains(&event.stamp),
-            ..line(task, event)
+            ..TimelineEvent::of(task, event)
         }));
         story.sort_by_key(|e| e.stamp);
         story
@@ -152,7 +148,8 @@ fn place_what_was_seen<'e>(
 
 /// The requester's lines, with equal rounds of a loop told once.
 fn folded(task: &Task, own: &[Event]) -> Vec<TimelineEvent> {
-    let lines: Vec<TimelineEvent> = own.iter().map(|event| line(task, event)).collect();
+    let lines: Vec<TimelineEvent> =
+        own.iter().map(|event| TimelineEvent::of(task, event)).collect();
     let keys: Vec<String> =
         lines.iter().map(|l| format!("{} {}", l.point, without_numbers(&l.text))).collect();
     let mut told = Vec::new();
@@ -167,19 +164,6 @@ fn folded(task: &Task, own: &[Event]) -> Vec<TimelineEvent> {
         }
     }
     told
-}
-
-fn line(task: &Task, event: &Event) -> TimelineEvent {
-    TimelineEvent {
-        stamp: event.stamp,
-        pid: task.pid,
-        comm: task.process.comm.clone(),
-        cpu: task.cpu.load(Ordering::Relaxed) as u16,
-        label: event.point.label(),
-        point: event.point.name(),
-        text: event.describe(),
-        reason: false,
-    }
 }
 
 /// What a task did, oldest first, without what tells nothing about this kind of finding.

@@ -226,28 +226,14 @@ pub fn keep(
 
 /// The last events of all threads, oldest first.
 pub fn events_of_all(kernel: &Kernel) -> Vec<TimelineEvent> {
-    let mut all: Vec<TimelineEvent> = Vec::new();
-    for process in kernel.tasks.snapshot().into_iter().chain(kernel.tasks.kthreads()) {
-        let threads = process.threads.lock().clone();
-        all.extend(threads.iter().flat_map(|t| events_of(t)));
-    }
+    let mut all: Vec<TimelineEvent> =
+        kernel.tasks.all_threads().iter().flat_map(|task| events_of(task)).collect();
     all.sort_by_key(|e| e.stamp);
     all
 }
 
 fn events_of(task: &Task) -> Vec<TimelineEvent> {
-    let cpu = task.cpu.load(Ordering::Relaxed) as u16;
-    let event = |e: &allocator::timeline::Event| TimelineEvent {
-        reason: false,
-        stamp: e.stamp,
-        pid: task.pid,
-        comm: task.process.comm.clone(),
-        cpu,
-        label: e.point.label(),
-        point: e.point.name(),
-        text: e.describe(),
-    };
-    task.events.events().iter().map(event).collect()
+    task.events.events().iter().map(|event| TimelineEvent::of(task, event)).collect()
 }
 
 #[cfg(test)]
