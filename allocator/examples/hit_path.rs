@@ -42,9 +42,7 @@ fn main() -> ExitCode {
     let machine = Machine::uniform(1, 1, 1 << 15);
     let config = KernelConfig { kswapd: false, ..KernelConfig::default() };
     let kernel = Kernel::boot(machine, Policy::mainline(), config).expect("the machine boots");
-    let process = kernel.new_process("hit_path", 0);
-    let task = kernel.new_task(&process, CpuId(0), 0);
-    task.alloc_lock.lock().mm = Some(kernel.mm_alloc());
+    let (task, _mm) = kernel.new_user_process("hit_path", 0, CpuId(0));
     let cx = Cx::new(task, 7);
     for _ in 0..WARM_UP {
         operation(&kernel, &cx);

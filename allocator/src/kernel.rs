@@ -22,6 +22,7 @@ use crate::ids::{
 use crate::irq::Console;
 use crate::machine::{Machine, MachineError};
 use crate::mempolicy::InterleaveWeights;
+use crate::mm::Mm;
 use crate::mm::MmState;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oom::OomState;
@@ -515,11 +516,24 @@ impl Kernel {
         }
     }
 
-    /// Creates a process with one thread and adds it to the task list.
+    /// Creates a process without threads and adds it to the task list.
     pub fn new_process(&self, comm: &str, oom_score_adj: i32) -> Arc<Process> {
         let process = Process::new(self.tasks.next_pid(), comm, oom_score_adj);
         self.tasks.add(&process);
         process
+    }
+
+    /// Creates a process with one thread on `cpu` and an address space of its own, as after execve.
+    pub fn new_user_process(
+        &self,
+        comm: &str,
+        oom_score_adj: i32,
+        cpu: CpuId,
+    ) -> (Arc<Task>, Arc<Mm>) {
+        let task = self.new_task(&self.new_process(comm, oom_score_adj), cpu, 0);
+        let mm = self.mm_alloc();
+        task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+        (task, mm)
     }
 
     /// Makes a thread of `process` in the root cpuset, without an mm, on `cpu`, and adds it to the

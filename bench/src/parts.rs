@@ -9,9 +9,9 @@ use allocator::hotplug::BlockId;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
 use allocator::kernel::Kernel;
 use allocator::machine::{Machine, Zone};
-use allocator::mm::{Fault, Mm, VmFlags, Vpn};
+use allocator::mm::{Fault, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
-use allocator::task::{Cx, Task};
+use allocator::task::Cx;
 use allocator_explore::explore::{Config, Scheduler};
 use allocator_explore::policy::{Family, Policy as ExploredPolicy};
 use workloads_explore::worlds::{self, search};
@@ -71,19 +71,10 @@ fn fault_measure(threads: usize, limit: Duration) -> Measure {
     })
 }
 
-/// A process with one thread and an address space.
-fn process(kernel: &Arc<Kernel>, cpu: CpuId) -> (Arc<Task>, Arc<Mm>) {
-    let process = kernel.new_process("bench", 0);
-    let task = kernel.new_task(&process, cpu, 0);
-    let mm = kernel.mm_alloc();
-    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
-    (task, mm)
-}
-
 /// Faults and their CPU time; mapping and unmapping are left out.
 fn faults(kernel: &Arc<Kernel>, cpu: CpuId, limit: Duration) -> (u64, u64) {
     const AREA: u32 = 512;
-    let (task, mm) = process(kernel, cpu);
+    let (task, mm) = kernel.new_user_process("bench", 0, cpu);
     let cx = Cx::new(task, 7);
     let (start, mut faults, mut ns) = (Instant::now(), 0, 0);
     while start.elapsed() < limit {
@@ -107,7 +98,7 @@ fn mems_write(limit: Duration) -> f64 {
     let cs = kernel.cpusets.create(&kernel.cpusets.top, "bench").expect("a first cpuset");
     let nodes = [NodeMask::of([NodeId(0)]), NodeMask::of([NodeId(1)])];
     kernel.cpuset_write_mems(&cx, &cs, &nodes[0]).expect("node 0 has memory");
-    let tasks: Vec<_> = (0..64).map(|_| process(&kernel, CpuId(0))).collect();
+    let tasks: Vec<_> = (0..64).map(|_| kernel.new_user_process("bench", 0, CpuId(0))).collect();
     for (task, mm) in &tasks {
         kernel.cpuset_attach(&cx, &cs, &[Arc::clone(task)]).expect("the cpuset has mems");
         kernel.mmap(&cx, mm, 16, VmFlags::empty(), None).expect("an area is mapped");

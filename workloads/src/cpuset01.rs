@@ -25,7 +25,7 @@ use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
 use allocator::task::{Cx, Process, Task};
 
-use crate::mems_writer::{self, MemsWriter};
+use crate::mems_writer::{self, Flipping};
 use crate::{
     Env, Info, Movable, OptionKind, OptionSpec, Options, Scene, Step, TaskBody, TaskSpec, Workload,
     WorkloadError,
@@ -102,26 +102,12 @@ impl Workload for Cpuset01 {
         threads: u32,
         _seed: u64,
     ) -> Result<Box<dyn Scene>, WorkloadError> {
-        let sets = mems_writer::sets("cpuset01", &kernel.machine, options)?;
-        let fail = |error: &dyn std::fmt::Display| WorkloadError::CantRun(error.to_string());
-        let cs = kernel.cpusets.create(&kernel.cpusets.top, "cpuset01").map_err(|e| fail(&e))?;
-        let all = sets.iter().fold(NodeMask::EMPTY, |all, set| all.or(set));
-        kernel.cpuset_write_mems(cx, &cs, &sets[0]).map_err(|e| fail(&e))?;
-        let shared = Arc::new(Shared {
-            cs: Arc::clone(&cs),
-            nodes: all,
-            killed: AtomicU64::new(0),
-            dead: Mutex::new(Vec::new()),
-        });
+        let Flipping { cs, nodes, writer, writes } =
+            mems_writer::flipping("cpuset01", kernel, cx, options, MEMS_WRITE)?;
+        let shared =
+            Arc::new(Shared { cs, nodes, killed: AtomicU64::new(0), dead: Mutex::new(Vec::new()) });
         let nr_cpus = kernel.cpus.len() as u32;
-        let mut tasks = Vec::new();
-        let writer = MemsWriter::new(&cs, sets, options, MEMS_WRITE);
-        let writes = writer.writes();
-        let process = kernel.new_process("cpuset01", -1000);
-        tasks.push(TaskSpec {
-            task: kernel.new_task(&process, CpuId(0), 0),
-            body: Box::new(writer),
-        });
+        let mut tasks = vec![writer];
         for n in 1..threads {
             let binding = match options.text("policy") {
                 "none" => Binding::None,
@@ -177,10 +163,7 @@ impl Scene for Cpuset01Scene {
 
 /// A new hog: a process with one thread and an address space of its own, in the cpuset.
 fn spawn_hog(kernel: &Arc<Kernel>, cx: &Cx, shared: &Shared, cpu: CpuId) -> (Arc<Task>, Arc<Mm>) {
-    let process = kernel.new_process("hog", 0);
-    let task = kernel.new_task(&process, cpu, 0);
-    let mm = kernel.mm_alloc();
-    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+    let (task, mm) = kernel.new_user_process("hog", 0, cpu);
     let attached = kernel.cpuset_attach(cx, &shared.cs, &[Arc::clone(&task)]);
     debug_assert_eq!(attached, Ok(()), "the cpuset always has mems");
     (task, mm)

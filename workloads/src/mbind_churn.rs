@@ -27,7 +27,7 @@ use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
 use allocator::task::{Cx, Process, Task};
 
-use crate::mems_writer::{self, MemsWriter};
+use crate::mems_writer::{self, Flipping};
 use crate::{
     Env, Info, Movable, OptionKind, OptionSpec, Options, Scene, Step, TaskBody, TaskSpec, Workload,
     WorkloadError,
@@ -144,25 +144,20 @@ impl Workload for MbindChurn {
         threads: u32,
         _seed: u64,
     ) -> Result<Box<dyn Scene>, WorkloadError> {
-        let sets = mems_writer::sets("mbind-churn", &kernel.machine, options)?;
-        let fail = |error: &dyn std::fmt::Display| WorkloadError::CantRun(error.to_string());
-        let cs = kernel.cpusets.create(&kernel.cpusets.top, "churn").map_err(|e| fail(&e))?;
-        kernel.cpuset_write_mems(cx, &cs, &sets[0]).map_err(|e| fail(&e))?;
-        let migrate = options.flag("memory-migrate");
-        kernel.cpuset_write_flag(&cs, CpusetFlag::MemoryMigrate, migrate).map_err(|e| fail(&e))?;
+        let Flipping { cs, nodes, writer, writes } =
+            mems_writer::flipping("mbind-churn", kernel, cx, options, MEMS_WRITE)?;
+        kernel
+            .cpuset_write_flag(&cs, CpusetFlag::MemoryMigrate, options.flag("memory-migrate"))
+            .map_err(|e| WorkloadError::CantRun(e.to_string()))?;
         let shared = Arc::new(Shared {
-            cs: Arc::clone(&cs),
-            nodes: sets.iter().fold(NodeMask::EMPTY, |all, set| all.or(set)),
+            cs,
+            nodes,
             area: options.number("area").unwrap_or(512) as u32,
             bind_per_million: (options.share("bind-share") * 1e6) as u64,
             counts: Counts::default(),
             dead: Mutex::new(Vec::new()),
         });
-        let writer = MemsWriter::new(&cs, sets, options, MEMS_WRITE);
-        let writes = writer.writes();
-        let process = kernel.new_process("mems", -1000);
-        let task = kernel.new_task(&process, CpuId(0), 0);
-        let mut tasks = vec![TaskSpec { task, body: Box::new(writer) }];
+        let mut tasks = vec![writer];
         let nr_cpus = kernel.cpus.len() as u32;
         let sharing = options.number("sharing").unwrap_or(1).max(1);
         let mut group: Option<Arc<Group>> = None;

@@ -1,13 +1,15 @@
 //! Whoever writes cpuset.mems: flips between disjoint node sets, as fast as it can or at an interval.
 
 use allocator::cpuset::Cpuset;
-use allocator::ids::NodeId;
+use allocator::ids::{CpuId, NodeId};
+use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::nodemask::NodeMask;
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
+use allocator::task::Cx;
 
-use crate::{Env, OptionKind, OptionSpec, Options, Step, TaskBody, WorkloadError};
+use crate::{Env, OptionKind, OptionSpec, Options, Step, TaskBody, TaskSpec, WorkloadError};
 
 /// `--mems-sets`.
 pub(crate) const SETS: OptionSpec = OptionSpec {
@@ -82,36 +84,56 @@ pub(crate) fn sets(
     Ok(sets)
 }
 
+/// A cpuset whose mems will flip.
+pub(crate) struct Flipping {
+    /// Its mems are the first set.
+    pub(crate) cs: Arc<Cpuset>,
+    /// All nodes of the sets.
+    pub(crate) nodes: NodeMask,
+    /// Who writes mems: nobody that the OOM killer would take.
+    pub(crate) writer: TaskSpec,
+    /// How many writes it has made.
+    pub(crate) writes: Arc<AtomicU64>,
+}
+
+/// Makes the cpuset and its writer, both named after the workload; a write is timed as operation `op`.
+pub(crate) fn flipping(
+    workload: &'static str,
+    kernel: &Arc<Kernel>,
+    cx: &Cx,
+    options: &Options,
+    op: usize,
+) -> Result<Flipping, WorkloadError> {
+    let sets = sets(workload, &kernel.machine, options)?;
+    let fail = |error: &dyn std::fmt::Display| WorkloadError::CantRun(error.to_string());
+    let cs = kernel.cpusets.create(&kernel.cpusets.top, workload).map_err(|e| fail(&e))?;
+    kernel.cpuset_write_mems(cx, &cs, &sets[0]).map_err(|e| fail(&e))?;
+    let nodes = sets.iter().fold(NodeMask::EMPTY, |all, set| all.or(set));
+    let writes = Arc::default();
+    let body = Box::new(MemsWriter {
+        cs: Arc::clone(&cs),
+        sets,
+        next: 1,
+        interval_ns: options.number("update-interval").unwrap_or(0),
+        left: options.number("updates"),
+        op,
+        writes: Arc::clone(&writes),
+    });
+    let task = kernel.new_task(&kernel.new_process(workload, -1000), CpuId(0), 0);
+    Ok(Flipping { cs, nodes, writer: TaskSpec { task, body }, writes })
+}
+
 /// The task that writes.
-pub(crate) struct MemsWriter {
+struct MemsWriter {
     cs: Arc<Cpuset>,
     sets: Vec<NodeMask>,
+    /// The set that is written next; the first was written with the cpuset.
     next: usize,
     interval_ns: u64,
     left: Option<u64>,
     /// The operation that a write is timed as.
     op: usize,
     writes: Arc<AtomicU64>,
-}
-
-impl MemsWriter {
-    /// The next write is of the second set: the scene has written the first.
-    pub(crate) fn new(cs: &Arc<Cpuset>, sets: Vec<NodeMask>, options: &Options, op: usize) -> Self {
-        Self {
-            cs: Arc::clone(cs),
-            sets,
-            next: 1,
-            interval_ns: options.number("update-interval").unwrap_or(0),
-            left: options.number("updates"),
-            op,
-            writes: Arc::default(),
-        }
-    }
-
-    /// How many writes it has made.
-    pub(crate) fn writes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.writes)
-    }
 }
 
 impl TaskBody for MemsWriter {

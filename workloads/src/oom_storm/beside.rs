@@ -138,10 +138,7 @@ impl Bystanders {
 
 /// A process of one thread and no pages of its own, the last that anybody would choose.
 fn start_bystander(kernel: &Kernel, cx: &Cx, shared: &Shared) -> Cx {
-    let process = kernel.new_process("idle", -900);
-    let task = kernel.new_task(&process, cx.cpu(), 0);
-    let mm = kernel.mm_alloc();
-    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+    let (task, _mm) = kernel.new_user_process("idle", -900, cx.cpu());
     if let Some(cpuset) = &shared.cpuset {
         let attached = kernel.cpuset_attach(cx, cpuset, std::slice::from_ref(&task));
         debug_assert_eq!(attached, Ok(()), "the cpuset has a node with memory");

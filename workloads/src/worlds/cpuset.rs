@@ -67,10 +67,7 @@ fn cpuset_with(kernel: &Arc<Kernel>, cx: &Cx, mems: &NodeMask) -> Arc<Cpuset> {
 
 /// A process with one thread on CPU 0 and an address space, in the cpuset.
 fn process_in(kernel: &Kernel, name: &str, writer: &Cx, cs: &Arc<Cpuset>) -> (Cx, Arc<Mm>) {
-    let process = kernel.new_process(name, 0);
-    let task = kernel.new_task(&process, CpuId(0), 0);
-    let mm = kernel.mm_alloc();
-    task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+    let (task, mm) = kernel.new_user_process(name, 0, CpuId(0));
     kernel.cpuset_attach(writer, cs, &[Arc::clone(&task)]).expect("a cpuset with mems takes tasks");
     (Cx::new(task, 1), mm)
 }

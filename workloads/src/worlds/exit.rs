@@ -105,10 +105,7 @@ pub(super) struct Proc {
 
 impl Proc {
     pub(super) fn new(kernel: &Kernel, comm: &str, adj: i32, pages: u32) -> Self {
-        let process = kernel.new_process(comm, adj);
-        let task = kernel.new_task(&process, CpuId(0), 0);
-        let mm = kernel.mm_alloc();
-        task.alloc_lock.lock().mm = Some(Arc::clone(&mm));
+        let (task, mm) = kernel.new_user_process(comm, adj, CpuId(0));
         let own = Self { cx: Cx::new(task, 1), mm };
         own.map(kernel, pages, VmFlags::STACK);
         own
