@@ -214,13 +214,18 @@ fn looping_victim(policy: Policy) -> Outcome {
     let v = Proc::new(&kernel, "V", 0, 2);
     let _w = Proc::new(&kernel, "W", 0, 1);
     let k = Proc::new(&kernel, "K", -1000, 0).cx;
-    fill(&kernel, &k);
-    kill(&kernel, &k, &v);
+    requests_below_min(kernel, &k, v, Gfp::KERNEL)
+}
+
+/// Kills `v`, which then asks for a page while the reaper works and a quarter of min is free.
+fn requests_below_min(kernel: Arc<Kernel>, k: &Cx, v: Proc, gfp: Gfp) -> Outcome {
+    fill(&kernel, k);
+    kill(&kernel, k, &v);
     let r = reaper(&kernel);
-    fill_to(&kernel, &k, zone(&kernel).wmark_pages(Wmark::Min) / 4);
+    fill_to(&kernel, k, zone(&kernel).wmark_pages(Wmark::Min) / 4);
     let tasks = vec![
-        start(&kernel, "V", v.cx, |kernel, cx| {
-            let page = kernel.alloc_pages(cx, Gfp::KERNEL, 0, NODE, Nodemask::None);
+        start(&kernel, "V", v.cx, move |kernel, cx| {
+            let page = kernel.alloc_pages(cx, gfp, 0, NODE, Nodemask::None);
             give_back(kernel, cx, page.as_slice(), 0);
             kernel.do_exit(cx);
         }),
@@ -272,18 +277,5 @@ fn escape(policy: Policy) -> Outcome {
         let attached = kernel.cpuset_attach(cx, &cpuset, &[Arc::clone(&cx.task)]);
         assert_eq!(attached, Ok(()));
     }
-    fill(&kernel, &k);
-    kill(&kernel, &k, &v);
-    let r = reaper(&kernel);
-    fill_to(&kernel, &k, zone(&kernel).wmark_pages(Wmark::Min) / 4);
-    let tasks = vec![
-        start(&kernel, "V", v.cx, |kernel, cx| {
-            let page = kernel.alloc_pages(cx, Gfp::USER, 0, NODE, Nodemask::None);
-            give_back(kernel, cx, page.as_slice(), 0);
-            kernel.do_exit(cx);
-        }),
-        start(&kernel, "R", r, reap),
-    ];
-    join(tasks);
-    Outcome { kernel }
+    requests_below_min(kernel, &k, v, Gfp::USER)
 }

@@ -86,29 +86,24 @@ fn kernel_request(kernel: &Arc<Kernel>, cx: &Cx) {
 }
 
 fn lost_list(policy: Policy) -> Outcome {
-    let kernel = boot(movable_machine(1), policy, config());
-    let block = movable_block(&kernel);
-    let tasks = vec![
-        start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
-        start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
-            kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
-        }),
-    ];
-    join(tasks);
-    Outcome { kernel }
+    lists_lost(policy, 1)
 }
 
-/// Two requests.
 fn twice_lost_list(policy: Policy) -> Outcome {
+    lists_lost(policy, 2)
+}
+
+/// Some requests, and H.
+fn lists_lost(policy: Policy, requests: usize) -> Outcome {
     let kernel = boot(movable_machine(1), policy, config());
     let block = movable_block(&kernel);
-    let tasks = vec![
-        start(&kernel, "A", task_on(&kernel, "A", 0, 0), kernel_request),
-        start(&kernel, "B", task_on(&kernel, "B", 0, 0), kernel_request),
-        start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
-            kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
-        }),
-    ];
+    let names = ["A", "B"].into_iter().take(requests);
+    let mut tasks: Vec<_> = names
+        .map(|name| start(&kernel, name, task_on(&kernel, name, 0, 0), kernel_request))
+        .collect();
+    tasks.push(start(&kernel, "H", task_on(&kernel, "H", 1, 0), move |kernel, cx| {
+        kernel.offline_pages(cx, block).expect("an empty movable block goes offline");
+    }));
     join(tasks);
     Outcome { kernel }
 }
