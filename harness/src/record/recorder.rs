@@ -412,16 +412,16 @@ mod tests {
     fn what_is_slowed_down_takes_longer_by_its_share() {
         let mut recorder = slowed(vec![0.0, 1.0], [op_name("fault"), op_name("unmap")].into());
         let ticks = Ticks::default();
-        let (mut honest, mut spent) = (0, 0);
-        for _ in 0..2000 {
+        let takes_longer = (0..2000).filter(|_| {
             let start = recorder.now();
             while ticks.ns(start, stamp()) < 500 {}
-            honest += ticks.ns(start, stamp());
+            let honest = ticks.ns(start, stamp());
             recorder.record(1, start);
-            spent += ticks.ns(start, stamp());
-        }
-        // Only a lower bound: the host may take more at any time.
-        assert!(spent as f64 > honest as f64 * 1.5, "{spent} ns for {honest}");
+            ticks.ns(start, stamp()) as f64 > honest as f64 * 1.5
+        });
+        // Not all: a sample that the host interrupted is not slowed down by its whole length.
+        let nr = takes_longer.count();
+        assert!(nr > 1000, "{nr} of 2000");
     }
 
     #[test]
