@@ -14,6 +14,11 @@ pub struct Mutex<T>(loom::sync::Mutex<T>);
 /// Guard of a [`Mutex`].
 pub type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
+/// The lock of a pcp section.
+pub type Section<T> = Mutex<T>;
+/// Guard of a [`Section`].
+pub type SectionGuard<'a, T> = MutexGuard<'a, T>;
+
 impl<T> Mutex<T> {
     /// A free lock.
     pub fn new(value: T) -> Self {

@@ -20,6 +20,8 @@
 pub mod atomic;
 #[cfg(not(any(feature = "explore", loom)))]
 mod rwsem;
+#[cfg(not(any(feature = "explore", loom)))]
+mod section;
 pub mod seqcount;
 
 #[cfg(all(feature = "explore", not(loom)))]
@@ -41,11 +43,11 @@ pub(crate) use world::engine;
 pub use world::{At, Choice};
 #[cfg(not(loom))]
 pub use world::{
-    Condvar, JoinHandle, RawMutex, RawRwLock, Stamp, monotonic_ns, relax, spawn, stamp,
+    Condvar, JoinHandle, RawMutex, RawRwLock, RawSection, Stamp, monotonic_ns, relax, spawn, stamp,
     switch_point, touched, yield_now,
 };
 #[cfg(loom)]
-pub use world::{Mutex, MutexGuard, relax, touched};
+pub use world::{Mutex, MutexGuard, Section, SectionGuard, relax, touched};
 
 /// A mutual exclusion lock, for what the kernel guards by a mutex or by a spinlock.
 ///
@@ -56,6 +58,12 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 /// Guard of a [`Mutex`].
 #[cfg(not(loom))]
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
+/// The lock of a pcp section: a [`Mutex`] that costs half where nobody waits.
+#[cfg(not(loom))]
+pub type Section<T> = lock_api::Mutex<RawSection, T>;
+/// Guard of a [`Section`].
+#[cfg(not(loom))]
+pub type SectionGuard<'a, T> = lock_api::MutexGuard<'a, RawSection, T>;
 /// A reader-writer lock whose waiting writer stops new readers, `try_read` included, as the
 /// kernel's rw_semaphore does (KERNEL-FACTS J.6). Used for mmap_lock.
 #[cfg(not(loom))]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{MutexGuard, ObjId, SpinRounds};
 
 pub use super::rwsem::RawRwSem as RawRwLock;
+pub use super::section::RawSection;
 pub use parking_lot::RawMutex;
 
 /// A reading of the fastest clock there is, in its own ticks (the TSC where it is stable).

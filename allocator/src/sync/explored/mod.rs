@@ -35,7 +35,7 @@ pub(crate) mod engine {
 }
 
 pub use choice::{At, Choice};
-pub use locks::{Condvar, RawMutex, RawRwLock};
+pub use locks::{Condvar, RawMutex, RawMutex as RawSection, RawRwLock};
 pub use spawn::{JoinHandle, spawn};
 
 use self::core::{On, block_on, with};
