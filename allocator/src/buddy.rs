@@ -64,6 +64,24 @@ pub struct Fallback {
     pub claimed: u32,
 }
 
+/// Freed blocks of one order that NR_FREE_PAGES is still to hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FreedBlocks {
+    /// All that count as free: not those of isolated pageblocks.
+    pub counted: i64,
+    /// Those of HIGHATOMIC pageblocks among them.
+    pub highatomic: i64,
+}
+
+impl FreedBlocks {
+    /// One more, of a type.
+    #[inline]
+    pub fn add(&mut self, migratetype: MigrateType) {
+        self.counted += i64::from(migratetype != MigrateType::Isolate);
+        self.highatomic += i64::from(migratetype == MigrateType::HighAtomic);
+    }
+}
+
 /// The buddy of one zone.
 #[derive(Clone, Copy, Debug)]
 pub struct Buddy<'a> {
@@ -102,7 +120,9 @@ impl Buddy<'_> {
         self.frames.get(pfn).set_state(FrameState::free(order, migratetype));
         let list = self.list(order, migratetype);
         match to {
-            FreeTo::Head => list.push_head(self.frames, pfn),
+            FreeTo::Head => {
+                list.push_head(self.frames, pfn);
+            }
             FreeTo::Tail => list.push_tail(self.frames, pfn),
         }
         self.zone.free_area[usize::from(order)].add_nr_free(1);
@@ -138,25 +158,57 @@ impl Buddy<'_> {
         }
     }
 
+    /// [`Buddy::account`] for `blocks` freed blocks of an order, as if one by one.
+    pub fn account_blocks(&self, l: &mut ZoneLocked, cpu: CpuId, order: u8, freed: FreedBlocks) {
+        self.zone.add_free_blocks(l, cpu, 1 << order, freed.counted);
+        if freed.highatomic > 0 {
+            let cell = &self.zone.nr_free_highatomic;
+            cell.store(
+                cell.load(Ordering::Relaxed) + (freed.highatomic << order),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
     /// Frees a block to the list of `migratetype`, merging it with its free buddies
     /// (`__free_one_page`).
     pub fn free_one_page(
         &self,
         l: &mut ZoneLocked,
         cpu: CpuId,
+        pfn: Pfn,
+        order: u8,
+        migratetype: MigrateType,
+        to: FreeTo,
+    ) {
+        self.account(l, cpu, 1 << order, migratetype);
+        self.merge(l, pfn, order, migratetype, to);
+    }
+
+    /// As [`Buddy::free_one_page`]; NR_FREE_PAGES is the caller's to change.
+    pub fn merge(
+        &self,
+        l: &mut ZoneLocked,
         mut pfn: Pfn,
         mut order: u8,
         migratetype: MigrateType,
         to: FreeTo,
     ) {
-        self.account(l, cpu, 1 << order, migratetype);
         self.frames.get(pfn).set_state(FrameState(0));
         while order < MAX_PAGE_ORDER {
             let buddy = pfn.buddy(order);
-            let Some(buddy_type) = self.may_merge(buddy, order, migratetype) else { break };
-            self.del_from_list(l, buddy);
-            if buddy_type != migratetype && order >= PAGEBLOCK_ORDER {
-                self.pageblocks.set_migratetype(buddy, migratetype);
+            if !self.frames.state_of(buddy).is_buddy_of(order) {
+                break;
+            }
+            // Below the pageblock order both halves lie in one pageblock, of one zone and type.
+            if order >= PAGEBLOCK_ORDER {
+                let Some(buddy_type) = self.may_merge(buddy, migratetype) else { break };
+                self.del_from_list(l, buddy);
+                if buddy_type != migratetype {
+                    self.pageblocks.set_migratetype(buddy, migratetype);
+                }
+            } else {
+                self.del_from_list(l, buddy);
             }
             pfn = Pfn(pfn.0 & buddy.0);
             order += 1;
@@ -166,20 +218,15 @@ impl Buddy<'_> {
         self.add_to_list(pfn, order, migratetype, to);
     }
 
-    /// Is `buddy` a free block of `order` that a block of type `mine` may merge with? Returns the
-    /// type of its pageblock.
-    fn may_merge(&self, buddy: Pfn, order: u8, mine: MigrateType) -> Option<MigrateType> {
-        if buddy.index() >= self.frames.len() || !self.frames.get(buddy).state().is_buddy_of(order)
-        {
-            return None;
-        }
+    /// May a block of type `mine` merge with the free one at `buddy`, of the pageblock order or above?
+    /// Returns the type of its pageblock.
+    fn may_merge(&self, buddy: Pfn, mine: MigrateType) -> Option<MigrateType> {
         let other = self.pageblocks.of(buddy);
         if other.zone() != Some(self.zone.id) {
             return None;
         }
         let theirs = other.migratetype();
-        // Below the pageblock order both halves lie in one pageblock.
-        if order < PAGEBLOCK_ORDER || theirs == mine {
+        if theirs == mine {
             return Some(theirs);
         }
         let keeps_apart = if self.rules.merges_by_type {
@@ -199,9 +246,8 @@ impl Buddy<'_> {
         }
         let parent = Pfn(pfn.0 & pfn.buddy(order).0);
         let higher = parent.buddy(order + 1);
-        higher.index() < self.frames.len()
-            && self.frames.get(higher).state().is_buddy_of(order + 1)
-            && self.pageblocks.zone(higher) == Some(self.zone.id)
+        self.frames.state_of(higher).is_buddy_of(order + 1)
+            && (order + 1 < PAGEBLOCK_ORDER || self.pageblocks.zone(higher) == Some(self.zone.id))
     }
 
     /// Puts the upper halves of a block of `high` on the lists until `low` is left (`expand`).
@@ -471,11 +517,9 @@ impl Buddy<'_> {
                 let Some(pfn) = self.list(found, wanted).head() else { break };
                 self.del_from_list(l, pfn);
                 let taken = (count - got).min(1 << (found - order));
-                for piece in 0..taken {
-                    let piece = pfn.add(piece << order);
-                    self.frames.get(piece).set_state(on_pcp);
-                    list.push_tail(self.frames, piece);
-                }
+                list.push_tail_run(self.frames, pfn, taken, 1 << order, |frame| {
+                    frame.set_state(on_pcp);
+                });
                 self.free_rest(pfn, taken << order, found, wanted);
                 got += taken;
                 from_wanted += taken;

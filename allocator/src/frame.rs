@@ -19,7 +19,7 @@
 //! **Differs.** The table is one lazily committed array from pfn 0 to the last, as vmemmap is one
 //! virtual range: untouched frames cost address space only.
 
-use crate::gfp::{MIGRATE_TYPES, MigrateType};
+use crate::gfp::MigrateType;
 use crate::ids::Pfn;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -89,7 +89,6 @@ const KIND_MASK: u32 = 0x7;
 const ORDER_SHIFT: u32 = 3;
 const ORDER_MASK: u32 = 0xf << ORDER_SHIFT;
 const TYPE_SHIFT: u32 = 7;
-const TYPE_MASK: u32 = 0x7 << TYPE_SHIFT;
 const REFS_SHIFT: u32 = 20;
 const REFS_ONE: u32 = 1 << REFS_SHIFT;
 /// Largest reference count; it saturates there and the frame is never freed by it again.
@@ -147,7 +146,7 @@ impl FrameState {
     /// (page->index up to 6.8).
     #[inline]
     pub fn cached_type(self) -> MigrateType {
-        MigrateType::ALL[((self.0 & TYPE_MASK) >> TYPE_SHIFT) as usize % MIGRATE_TYPES]
+        MigrateType::from_bits(self.0 >> TYPE_SHIFT)
     }
 
     /// References to an allocated block (page_count).
@@ -264,6 +263,12 @@ impl FrameTable {
         &self.frames[pfn.index()]
     }
 
+    /// The state of a frame that may lie behind the table's end, where there is nothing.
+    #[inline]
+    pub fn state_of(&self, pfn: Pfn) -> FrameState {
+        self.frames.get(pfn.index()).map_or(FrameState(0), Frame::state)
+    }
+
     /// The frame with this raw number, as links hold it.
     #[inline]
     pub fn at(&self, pfn: u32) -> &Frame {
@@ -288,6 +293,9 @@ impl FrameTable {
 
 /// Head and tail of an intrusive list through the frames' links. Changed under the lock of what
 /// it belongs to; the head may be read without it (`list_empty`).
+///
+/// The last block's `next` is NIL. The first block's `prev` is anything, and so is `tail` while the
+/// head is NIL: a block is taken off the head without a touch of the one behind it.
 #[derive(Debug)]
 pub struct FrameList {
     head: AtomicU32,
@@ -317,16 +325,14 @@ impl FrameList {
     /// The block at the tail.
     #[inline]
     pub fn tail(&self) -> Option<Pfn> {
-        let tail = self.tail.load(Ordering::Relaxed);
-        (tail != NIL).then_some(Pfn(tail))
+        (!self.is_empty()).then(|| Pfn(self.tail.load(Ordering::Relaxed)))
     }
 
-    /// Puts a block at the head.
+    /// Puts a block at the head; returns its frame.
     #[inline]
-    pub fn push_head(&self, frames: &FrameTable, pfn: Pfn) {
+    pub fn push_head<'f>(&self, frames: &'f FrameTable, pfn: Pfn) -> &'f Frame {
         let frame = frames.get(pfn);
         let old = self.head.load(Ordering::Relaxed);
-        frame.prev.store(NIL, Ordering::Relaxed);
         frame.next.store(old, Ordering::Relaxed);
         if old == NIL {
             self.tail.store(pfn.0, Ordering::Relaxed);
@@ -334,49 +340,72 @@ impl FrameList {
             frames.at(old).prev.store(pfn.0, Ordering::Relaxed);
         }
         self.head.store(pfn.0, Ordering::Relaxed);
+        frame
     }
 
     /// Puts a block at the tail.
     #[inline]
     pub fn push_tail(&self, frames: &FrameTable, pfn: Pfn) {
-        let frame = frames.get(pfn);
-        let old = self.tail.load(Ordering::Relaxed);
-        frame.next.store(NIL, Ordering::Relaxed);
-        frame.prev.store(old, Ordering::Relaxed);
-        if old == NIL {
-            self.head.store(pfn.0, Ordering::Relaxed);
-        } else {
-            frames.at(old).next.store(pfn.0, Ordering::Relaxed);
-        }
-        self.tail.store(pfn.0, Ordering::Relaxed);
+        self.push_tail_run(frames, pfn, 1, 1, |_| {});
     }
 
-    /// Takes the block at the head off.
+    /// Puts blocks that follow each other, `step` frames apart, at the tail in their order; `each` is
+    /// called with the frame of each.
     #[inline]
-    pub fn pop_head(&self, frames: &FrameTable) -> Option<Pfn> {
+    pub fn push_tail_run(
+        &self,
+        frames: &FrameTable,
+        first: Pfn,
+        blocks: u32,
+        step: u32,
+        each: impl Fn(&Frame),
+    ) {
+        if blocks == 0 {
+            return;
+        }
+        let last = first.0 + (blocks - 1) * step;
+        let mut prev = NIL;
+        if self.is_empty() {
+            self.head.store(first.0, Ordering::Relaxed);
+        } else {
+            prev = self.tail.load(Ordering::Relaxed);
+            frames.at(prev).next.store(first.0, Ordering::Relaxed);
+        }
+        let mut at = first.0;
+        while at <= last {
+            let frame = frames.at(at);
+            each(frame);
+            frame.prev.store(prev, Ordering::Relaxed);
+            frame.next.store(at + step, Ordering::Relaxed);
+            prev = at;
+            at += step;
+        }
+        frames.at(last).next.store(NIL, Ordering::Relaxed);
+        self.tail.store(last, Ordering::Relaxed);
+    }
+
+    /// Takes the block at the head off; returns it and its frame.
+    #[inline]
+    pub fn pop_head<'f>(&self, frames: &'f FrameTable) -> Option<(Pfn, &'f Frame)> {
         let head = self.head()?;
-        let next = frames.get(head).next.load(Ordering::Relaxed);
-        self.head.store(next, Ordering::Relaxed);
-        if next == NIL {
-            self.tail.store(NIL, Ordering::Relaxed);
-        } else {
-            frames.at(next).prev.store(NIL, Ordering::Relaxed);
-        }
-        Some(head)
+        let frame = frames.get(head);
+        self.head.store(frame.next.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some((head, frame))
     }
 
-    /// Takes the block at the tail off.
+    /// Takes the block at the tail off; returns it and its frame.
     #[inline]
-    pub fn pop_tail(&self, frames: &FrameTable) -> Option<Pfn> {
+    pub fn pop_tail<'f>(&self, frames: &'f FrameTable) -> Option<(Pfn, &'f Frame)> {
         let tail = self.tail()?;
-        let prev = frames.get(tail).prev.load(Ordering::Relaxed);
-        self.tail.store(prev, Ordering::Relaxed);
-        if prev == NIL {
+        let frame = frames.get(tail);
+        if self.head.load(Ordering::Relaxed) == tail.0 {
             self.head.store(NIL, Ordering::Relaxed);
         } else {
+            let prev = frame.prev.load(Ordering::Relaxed);
             frames.at(prev).next.store(NIL, Ordering::Relaxed);
+            self.tail.store(prev, Ordering::Relaxed);
         }
-        Some(tail)
+        Some((tail, frame))
     }
 
     /// Takes a block that is on this list off.
@@ -384,14 +413,16 @@ impl FrameList {
     pub fn remove(&self, frames: &FrameTable, pfn: Pfn) {
         let frame = frames.get(pfn);
         let next = frame.next.load(Ordering::Relaxed);
-        let prev = frame.prev.load(Ordering::Relaxed);
-        match prev {
-            NIL => self.head.store(next, Ordering::Relaxed),
-            _ => frames.at(prev).next.store(next, Ordering::Relaxed),
+        if self.head.load(Ordering::Relaxed) == pfn.0 {
+            self.head.store(next, Ordering::Relaxed);
+            return;
         }
-        match next {
-            NIL => self.tail.store(prev, Ordering::Relaxed),
-            _ => frames.at(next).prev.store(prev, Ordering::Relaxed),
+        let prev = frame.prev.load(Ordering::Relaxed);
+        frames.at(prev).next.store(next, Ordering::Relaxed);
+        if next == NIL {
+            self.tail.store(prev, Ordering::Relaxed);
+        } else {
+            frames.at(next).prev.store(prev, Ordering::Relaxed);
         }
     }
 
@@ -418,10 +449,58 @@ mod tests {
         list.push_head(&frames, Pfn(2));
         list.remove(&frames, Pfn(4));
         assert_eq!(list.iter(&frames).map(|p| p.0).collect::<Vec<_>>(), [2, 3, 5]);
-        assert_eq!(list.pop_tail(&frames), Some(Pfn(5)));
-        assert_eq!(list.pop_head(&frames), Some(Pfn(2)));
-        assert_eq!(list.pop_head(&frames), Some(Pfn(3)));
-        assert_eq!((list.pop_head(&frames), list.tail()), (None, None));
+        let popped = |block: Option<(Pfn, &Frame)>| block.map(|(pfn, _)| pfn.0);
+        assert_eq!(popped(list.pop_tail(&frames)), Some(5));
+        assert_eq!(popped(list.pop_head(&frames)), Some(2));
+        assert_eq!(popped(list.pop_head(&frames)), Some(3));
+        assert_eq!((popped(list.pop_head(&frames)), list.tail()), (None, None));
+    }
+
+    /// Both ends, both kinds of links, single blocks and runs, against a deque.
+    #[test]
+    fn a_list_is_what_a_deque_would_be() {
+        let frames = FrameTable::new(256).unwrap();
+        let (list, mut deque) = (FrameList::default(), std::collections::VecDeque::new());
+        let mut rng = 1u32;
+        for round in 0..20_000 {
+            rng = rng.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let pick = rng >> 16;
+            let free = (0..256u32).find(|n| !deque.contains(n));
+            match (pick % 8, free) {
+                (0 | 1, Some(n)) => {
+                    list.push_head(&frames, Pfn(n));
+                    deque.push_front(n);
+                }
+                (2, Some(n)) => {
+                    list.push_tail(&frames, Pfn(n));
+                    deque.push_back(n);
+                }
+                (3, Some(n)) => {
+                    let step = 1 + pick % 3;
+                    let fits = |b: &u32| n + b * step < 256 && !deque.contains(&(n + b * step));
+                    let blocks = (0..pick % 12).take_while(fits).count() as u32;
+                    list.push_tail_run(&frames, Pfn(n), blocks, step, |_| {});
+                    deque.extend((0..blocks).map(|b| n + b * step));
+                }
+                (4, _) => {
+                    let popped = list.pop_head(&frames).map(|(pfn, _)| pfn.0);
+                    assert_eq!(popped, deque.pop_front());
+                }
+                (5, _) => {
+                    let popped = list.pop_tail(&frames).map(|(pfn, _)| pfn.0);
+                    assert_eq!(popped, deque.pop_back());
+                }
+                (_, _) if !deque.is_empty() => {
+                    let n = deque.remove(pick as usize % deque.len()).unwrap();
+                    list.remove(&frames, Pfn(n));
+                }
+                (_, _) => {}
+            }
+            if round % 16 == 0 {
+                assert!(list.iter(&frames).map(|p| p.0).eq(deque.iter().copied()));
+            }
+            assert_eq!(list.tail().map(|p| p.0), deque.back().copied());
+        }
     }
 
     #[test]

@@ -54,6 +54,19 @@ impl MigrateType {
         Self::Isolate,
     ];
 
+    /// The type that the three lowest bits of a word name.
+    #[inline]
+    pub fn from_bits(word: u32) -> Self {
+        match word & 7 {
+            0 => Self::Unmovable,
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            3 => Self::HighAtomic,
+            4 => Self::Cma,
+            _ => Self::Isolate,
+        }
+    }
+
     /// The type as an index.
     #[inline]
     pub fn index(self) -> usize {

@@ -171,6 +171,11 @@ impl ZoneId {
     /// The zone's index in its node.
     #[inline]
     pub fn zone_idx(self) -> ZoneIdx {
-        ZoneIdx::ALL[usize::from(self.0) % MAX_NR_ZONES]
+        match self.0 % MAX_NR_ZONES as u16 {
+            0 => ZoneIdx::Dma,
+            1 => ZoneIdx::Dma32,
+            2 => ZoneIdx::Normal,
+            _ => ZoneIdx::Movable,
+        }
     }
 }

@@ -33,7 +33,7 @@ use crate::pcp::PcpRules;
 use crate::policy::release::{
     FastPathCpuset, MergeRule, PcpBulk, ReserveReset, StealRule, VictimExit,
 };
-use crate::policy::{Policy, Release, ZonelistPolicy};
+use crate::policy::{CpusetPolicy, Policy, Release, ZonelistPolicy};
 use crate::race::{Amplify, AmplifyTable, Point};
 use crate::reclaim::ReclaimState;
 use crate::stop_machine::StopMachine;
@@ -177,6 +177,8 @@ pub struct Kernel {
     buddy_rules: BuddyRules,
     /// Run the fast paths with race points?
     pub instrumented: bool,
+    /// Neither race points nor snapshots of allowed nodes (`swap`): a request just runs.
+    pub(crate) plain_requests: bool,
     amplify: AmplifyTable,
     /// Who stepped into which race window.
     intruders: Intruders,
@@ -284,7 +286,11 @@ impl Kernel {
                 let can_have_memory = machine.node(id.node()).is_some_and(|n| {
                     n.zones.iter().any(|z| z.idx == id.zone_idx() && z.spanned_pages > 0)
                 });
-                Zone::new(id, if can_have_memory { nr_cpus } else { 0 })
+                let mut zone = Zone::new(id, if can_have_memory { nr_cpus } else { 0 });
+                for (pcp, cpu) in zone.pcp.iter_mut().zip(&machine.cpus) {
+                    pcp.is_local = cpu.node == id.node();
+                }
+                zone
             })
             .collect();
         let cpus = machine
@@ -295,11 +301,13 @@ impl Kernel {
             .collect();
         let release = policy.release;
         let counts_inside = config.hotplug && policy.zonelist == ZonelistPolicy::StopMachine;
+        let instrumented = config.instrumented || !config.amplify.is_empty() || counts_inside;
         let kernel = Self {
             rules: Rules::of(&policy),
             pcp_rules: pcp_rules(&policy),
             buddy_rules: buddy_rules(release, machine.settings.watermark_boost_factor),
-            instrumented: config.instrumented || !config.amplify.is_empty() || counts_inside,
+            instrumented,
+            plain_requests: !instrumented && policy.cpuset != CpusetPolicy::Swap,
             amplify: AmplifyTable::new(&config.amplify),
             intruders: Intruders::default(),
             frames,

@@ -7,7 +7,7 @@
 //! **Differs.** The zone of a frame stands here and not in the frame's flags, so that one load
 //! gives both.
 
-use crate::gfp::{MIGRATE_TYPES, MigrateType};
+use crate::gfp::MigrateType;
 use crate::ids::{PAGEBLOCK_NR_PAGES, Pfn, ZoneId};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,7 +29,7 @@ impl Pageblock {
     /// The type.
     #[inline]
     pub fn migratetype(self) -> MigrateType {
-        MigrateType::ALL[(self.0 & TYPE_MASK) as usize % MIGRATE_TYPES]
+        MigrateType::from_bits(self.0)
     }
 
     /// The zone, unless it is a hole.

@@ -16,7 +16,7 @@ use crate::frame::FrameList;
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::PAGEBLOCK_ORDER;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Section, SectionGuard};
 
 /// Lists of a pcp: 3 types for each of the orders 0 to 3, and two for huge pages.
 pub const NR_PCP_LISTS: usize = 14;
@@ -58,7 +58,7 @@ pub struct PcpRules {
 #[repr(align(128))]
 pub struct Pcp {
     /// The section.
-    lists: Mutex<PcpLists>,
+    lists: Section<PcpLists>,
     /// Number of the section, so that the oracle can tell one from the next; written inside.
     pub sections: AtomicU32,
     /// Pages on the lists. Written inside the section; read by drains without it.
@@ -75,6 +75,8 @@ pub struct Pcp {
     pub draining: AtomicBool,
     /// This CPU's share of NR_FREE_PAGES not yet folded; under the zone's lock.
     pub free_delta: AtomicI32,
+    /// Is the zone on the CPU's own node (numa_local)?
+    pub is_local: bool,
 }
 
 /// What is inside the section.
@@ -122,6 +124,22 @@ pub struct PcpEvents {
 }
 
 impl PcpEvents {
+    /// Counts an allocated block. Hits are what nearly all are: a test and an increment each.
+    #[inline]
+    pub fn count_alloc(&mut self, pages: u32, is_preferred: bool, is_local: bool) {
+        self.pgalloc += u64::from(pages);
+        if is_preferred {
+            self.numa_hit += 1;
+        } else {
+            self.numa_miss += 1;
+        }
+        if is_local {
+            self.numa_local += 1;
+        } else {
+            self.numa_other += 1;
+        }
+    }
+
     /// Adds another CPU's.
     pub fn add(&mut self, other: &Self) {
         self.pgalloc += other.pgalloc;
@@ -182,10 +200,10 @@ impl Default for Pcp {
 }
 
 impl Pcp {
-    /// Empty lists with the boot values: high 0, batch 1.
+    /// Empty lists with the boot values, high 0 and batch 1, of a CPU of the zone's node.
     pub fn new() -> Self {
         Self {
-            lists: Mutex::new(PcpLists::default()),
+            lists: Section::new(PcpLists::default()),
             sections: AtomicU32::new(0),
             count: AtomicU32::new(0),
             high: AtomicU32::new(0),
@@ -194,6 +212,7 @@ impl Pcp {
             batch: AtomicU32::new(1),
             draining: AtomicBool::new(false),
             free_delta: AtomicI32::new(0),
+            is_local: true,
         }
     }
 
@@ -217,7 +236,7 @@ impl Pcp {
 
     /// Enters the section without waiting.
     #[inline]
-    pub fn try_enter(&self) -> Option<MutexGuard<'_, PcpLists>> {
+    pub fn try_enter(&self) -> Option<SectionGuard<'_, PcpLists>> {
         let guard = self.lists.try_lock();
         if guard.is_some() {
             self.count_section();
@@ -237,7 +256,7 @@ impl Pcp {
     }
 
     /// Enters the section, asleep while another context is inside.
-    pub fn enter(&self) -> MutexGuard<'_, PcpLists> {
+    pub fn enter(&self) -> SectionGuard<'_, PcpLists> {
         let guard = self.lists.lock();
         self.count_section();
         guard
@@ -288,6 +307,17 @@ impl Pcp {
             want = want.min(max);
         }
         if want > 1 { (want >> order).max(2) } else { want }
+    }
+
+    /// Is what is on the lists so clearly below high that a free needs neither to tune it nor to
+    /// spill? `zone_flags`: reclaim is active, or the zone is below its high mark.
+    #[inline]
+    pub fn is_below_high(&self, rules: &PcpRules, free_high: bool, zone_flags: bool) -> bool {
+        let high = self.high.load(Ordering::Relaxed);
+        let is_tuned = rules.auto_tune
+            && (high < self.high_min.load(Ordering::Relaxed)
+                || high > self.high_max.load(Ordering::Relaxed));
+        self.count() < high && !is_tuned && !free_high && !zone_flags
     }
 
     /// The high that a free compares with (`nr_pcp_high`).
@@ -343,17 +373,20 @@ impl Pcp {
 
     /// Is this free of `order`, the `free_count` of the ones before it counted, part of a burst of
     /// frees of orders 1 to 3, which others would have to wait for (6.7+)?
+    #[inline]
     pub fn is_burst(&self, lists: &mut PcpLists, rules: &PcpRules, order: u8) -> bool {
         let is_high = (1..=MAX_LIST_ORDER).contains(&order);
+        let follows = std::mem::replace(&mut lists.prev_free_high_order, is_high);
+        if !is_high || !follows {
+            return false;
+        }
         let batch = self.batch.load(Ordering::Relaxed);
         let least = if rules.long_bursts {
             batch + self.high_min.load(Ordering::Relaxed) / 2
         } else {
             batch
         };
-        let burst = is_high && lists.prev_free_high_order && lists.free_count >= least;
-        lists.prev_free_high_order = is_high;
-        burst
+        lists.free_count >= least
     }
 
     /// Lowers high by an eighth, by no more than the largest batch below what is on the lists

@@ -485,11 +485,11 @@ pub fn zone_watermark_ok(
 
 /// The allocation path's test (`zone_watermark_fast`): a few compares if order 0 passes without any
 /// right. `boost` is part of `zone.mark`.
-#[inline]
+#[inline(always)]
 pub fn zone_watermark_fast(
     rules: &WatermarkRules,
     order: u8,
-    zone: &ZoneLevel,
+    zone: ZoneLevel,
     flags: AllocFlags,
     boost: u64,
     has_block: impl FnMut(u8, Lists) -> bool,
@@ -510,15 +510,16 @@ pub fn zone_watermark_fast(
 }
 
 #[cold]
+#[inline(never)]
 fn zone_watermark_slow(
     rules: &WatermarkRules,
     order: u8,
-    zone: &ZoneLevel,
+    zone: ZoneLevel,
     flags: AllocFlags,
     boost: u64,
     mut has_block: impl FnMut(u8, Lists) -> bool,
 ) -> bool {
-    if zone_watermark_ok(rules, order, zone, flags, &mut has_block) {
+    if zone_watermark_ok(rules, order, &zone, flags, &mut has_block) {
         return true;
     }
     let unboosted = rules.looks_without_boost
@@ -527,7 +528,7 @@ fn zone_watermark_slow(
         && flags.contains(AllocFlags::HIGH)
         && flags.wmark() == Wmark::Min;
     unboosted && {
-        let zone = ZoneLevel { mark: zone.mark - boost, ..*zone };
+        let zone = ZoneLevel { mark: zone.mark - boost, ..zone };
         zone_watermark_ok(rules, order, &zone, flags, has_block)
     }
 }

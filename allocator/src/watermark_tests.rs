@@ -225,7 +225,7 @@ fn boost_is_looked_past_once_by_requests_with_a_share() {
         zone_watermark_fast(
             &WatermarkRules::of(&policy(spec)),
             order,
-            &level,
+            level,
             flags,
             1000,
             |_, _| true,
@@ -285,7 +285,7 @@ proptest! {
     ) {
         let rules = WatermarkRules::of(&Policy::preset(release));
         let full = zone_watermark_ok(&rules, order, &level, flags, |_, _| has);
-        let fast = zone_watermark_fast(&rules, order, &level, flags, 0, |_, _| has);
+        let fast = zone_watermark_fast(&rules, order, level, flags, 0, |_, _| has);
         prop_assert!(fast || !full);
         // Up to 5.8 the shortcut forgets the highatomic reserve; later they agree.
         if release >= Release::V5_10 || order > 0 || level.highatomic == 0 {

@@ -332,6 +332,30 @@ impl Zone {
         }
     }
 
+    /// What `blocks` calls of [`Zone::add_free_pages`] with `each` pages (more than 0) come to: frees
+    /// under one hold of the lock are counted at its end.
+    pub fn add_free_blocks(&self, locked: &mut ZoneLocked, cpu: CpuId, each: i64, blocks: i64) {
+        let cell = &self.pcp[cpu.index()].free_delta;
+        let delta = i64::from(cell.load(Ordering::Relaxed));
+        let threshold = i64::from(self.stat_threshold.load(Ordering::Relaxed));
+        if delta < -threshold {
+            // The threshold has been lowered below an old delta.
+            (0..blocks).for_each(|_| self.add_free_pages(locked, cpu, each));
+            return;
+        }
+        let pages = each * blocks;
+        // Which block takes the delta past the threshold, and how many more do it again.
+        let first = (threshold - delta).max(0) / each + 1;
+        let again = threshold / each + 1;
+        let left = if blocks < first { delta + pages } else { (blocks - first) % again * each };
+        cell.store(left as i32, Ordering::Relaxed);
+        let add = |cell: &AtomicI64, by: i64| {
+            cell.store(cell.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        };
+        add(&self.nr_free_pages, delta + pages - left);
+        add(&self.nr_free_exact, pages);
+    }
+
     /// Folds all deltas into the global part (refresh_cpu_vm_stats, quiet_vmstat); under the
     /// zone's lock.
     pub fn fold_free_pages(&self, _locked: &mut ZoneLocked) {
@@ -355,5 +379,36 @@ impl Zone {
     /// Clears a [`zone_flag`].
     pub fn clear_flag(&self, flag: u32) {
         self.flags.fetch_and(!flag, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(feature = "explore")))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CPU: CpuId = CpuId(0);
+
+    proptest! {
+        #[test]
+        fn blocks_counted_together_come_to_what_they_come_to_one_by_one(
+            threshold in 0..130i32, delta in -140..140i32, order in 0..10u32, blocks in 0..200i64,
+        ) {
+            let counted = |add: &dyn Fn(&Zone, &mut ZoneLocked)| {
+                let zone = Zone::new(ZoneId(0), 1);
+                zone.stat_threshold.store(threshold, Ordering::Relaxed);
+                zone.pcp[0].free_delta.store(delta, Ordering::Relaxed);
+                add(&zone, &mut zone.lock.lock(|| {}));
+                let left = zone.pcp[0].free_delta.load(Ordering::Relaxed);
+                (left, zone.nr_free_pages.load(Ordering::Relaxed), zone.free_pages_exact())
+            };
+            let each = 1i64 << order;
+            let together = counted(&|zone, l| zone.add_free_blocks(l, CPU, each, blocks));
+            let one_by_one = counted(&|zone, l| {
+                (0..blocks).for_each(|_| zone.add_free_pages(l, CPU, each));
+            });
+            prop_assert_eq!(together, one_by_one);
+        }
     }
 }

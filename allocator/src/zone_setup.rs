@@ -235,7 +235,7 @@ impl Kernel {
     }
 
     /// `zone_watermark_fast`: order 0 above the plain mark passes at once.
-    #[inline]
+    #[inline(always)]
     pub fn zone_watermark_fast(
         &self,
         zone: &Zone,
@@ -251,7 +251,7 @@ impl Kernel {
         crate::watermark::zone_watermark_fast(
             &self.rules.watermark,
             order,
-            &level,
+            level,
             flags,
             boost,
             has_block,

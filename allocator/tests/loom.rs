@@ -136,7 +136,8 @@ impl Cpu {
         self.pcp.add_count(1);
         let high = self.pcp.high_for_free(&section, &RULES, false, false, false);
         if self.pcp.count() >= high {
-            assert_eq!(section.list(0).pop_head(&self.frames), Some(Pfn(1)));
+            let popped = section.list(0).pop_head(&self.frames);
+            assert_eq!(popped.map(|(pfn, _)| pfn), Some(Pfn(1)));
             self.pcp.add_count(-1);
         }
     }

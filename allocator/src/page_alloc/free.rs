@@ -4,7 +4,7 @@
 //! `free_pcppages_bulk`, `free_one_page` (KERNEL-FACTS A.6, A.7). The steps P1 to P5 are race 5:
 //! P1 reads the pageblock's type without any lock, and by P4 it may be stale.
 
-use crate::buddy::FreeTo;
+use crate::buddy::{FreeTo, FreedBlocks};
 use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::Pfn;
@@ -109,8 +109,8 @@ impl Kernel {
         if rules.auto_tune {
             lists.alloc_factor >>= 1;
         }
-        self.frames.get(pfn).set_state(FrameState::on_pcp(order, migratetype));
-        lists.list(pindex).push_head(&self.frames, pfn);
+        let frame = lists.list(pindex).push_head(&self.frames, pfn);
+        frame.set_state(FrameState::on_pcp(order, migratetype));
         if R {
             cx.pcp_section.set(u32::from(zone.id.0) + 1);
             self.point_event(cx, Point::P4Add, [u64::from(pfn.0), 0, 0]);
@@ -128,6 +128,26 @@ impl Kernel {
         } else {
             rules.free_high && lists.free_factor > 0 && (1..=3).contains(&order)
         };
+        let flags = zone_flag::RECLAIM_ACTIVE | zone_flag::BELOW_HIGH;
+        if !R && pcp.is_below_high(rules, free_high, zone.has_flag(flags)) {
+            return;
+        }
+        self.free_against_high::<R>(cx, zone, pcp, lists, pindex, free_high);
+    }
+
+    /// The end of P4: tunes high, and gives pages back if there are more on the lists.
+    #[cold]
+    #[inline(never)]
+    fn free_against_high<const R: bool>(
+        &self,
+        cx: &Cx,
+        zone: &Zone,
+        pcp: &Pcp,
+        lists: &mut PcpLists,
+        pindex: usize,
+        free_high: bool,
+    ) {
+        let rules = &self.pcp_rules;
         let high = pcp.high_for_free(
             lists,
             rules,
@@ -193,22 +213,28 @@ impl Kernel {
     ) -> (u32, u32) {
         let nr_lists = self.pcp_rules.nr_lists();
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
-        let (mut freed, mut blocks) = (0, 0);
-        for step in 0..nr_lists {
-            let pindex = (first + step) % nr_lists;
+        let buddy = self.buddy(zone);
+        let rereads = self.rereads_type(zone);
+        let (mut left, mut taken, mut blocks) = (pages, 0, 0);
+        for pindex in (first..nr_lists).chain(0..first) {
             let order = PcpRules::order_of(pindex);
-            while freed < pages {
-                let Some(pfn) = lists.list(pindex).pop_tail(&self.frames) else { break };
-                let cached = self.frames.get(pfn).state().cached_type();
-                self.free_under_lock(cx, zone, &mut locked, pfn, order, cached);
-                freed += 1 << order;
+            let mut freed = FreedBlocks::default();
+            while left > 0 {
+                let Some((pfn, frame)) = lists.list(pindex).pop_tail(&self.frames) else { break };
+                let cached = frame.state().cached_type();
+                let migratetype = self.type_to_free_to(pfn, cached, rereads);
+                buddy.merge(&mut locked, pfn, order, migratetype, FreeTo::Head);
+                freed.add(migratetype);
+                left = left.saturating_sub(1 << order);
                 blocks += 1;
+                taken += 1 << order;
             }
-            if freed >= pages {
+            buddy.account_blocks(&mut locked, cx.cpu(), order, freed);
+            if left == 0 {
                 break;
             }
         }
-        (freed, blocks)
+        (taken, blocks)
     }
 
     /// Up to 5.17: collected round robin before zone->lock is taken, fuller lists giving more.
@@ -229,7 +255,7 @@ impl Kernel {
             let mut blocks = if batch_free >= nr_lists { usize::MAX } else { batch_free };
             batch_free = 0;
             while blocks > 0 && freed < pages {
-                let Some(pfn) = lists.list(pindex).pop_tail(&self.frames) else { break };
+                let Some((pfn, _)) = lists.list(pindex).pop_tail(&self.frames) else { break };
                 freed += 1 << PcpRules::order_of(pindex);
                 collected.push_tail(&self.frames, pfn);
                 blocks -= 1;
@@ -237,12 +263,28 @@ impl Kernel {
         }
         let mut freed_blocks = 0;
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
-        while let Some(pfn) = collected.pop_head(&self.frames) {
-            let state = self.frames.get(pfn).state();
+        while let Some((pfn, frame)) = collected.pop_head(&self.frames) {
+            let state = frame.state();
             self.free_under_lock(cx, zone, &mut locked, pfn, state.order(), state.cached_type());
             freed_blocks += 1;
         }
         (freed, freed_blocks)
+    }
+
+    /// Does whoever holds the zone's lock have to read a pageblock's type again before a free?
+    #[inline]
+    fn rereads_type(&self, zone: &Zone) -> bool {
+        self.pcp_rules.always_rereads || zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0
+    }
+
+    /// The type to whose list a block goes, under the zone's lock; `cached` was read without it.
+    #[inline]
+    fn type_to_free_to(&self, pfn: Pfn, cached: MigrateType, rereads: bool) -> MigrateType {
+        if rereads || cached == MigrateType::Isolate {
+            self.pageblocks.of(pfn).migratetype()
+        } else {
+            cached
+        }
     }
 
     /// Merges one block into the free lists; the type is read again under the lock if the release
@@ -256,10 +298,7 @@ impl Kernel {
         order: u8,
         cached: MigrateType,
     ) {
-        let rereads = self.pcp_rules.always_rereads
-            || cached == MigrateType::Isolate
-            || zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0;
-        let migratetype = if rereads { self.pageblocks.of(pfn).migratetype() } else { cached };
+        let migratetype = self.type_to_free_to(pfn, cached, self.rereads_type(zone));
         self.buddy(zone).free_one_page(locked, cx.cpu(), pfn, order, migratetype, FreeTo::Head);
     }
 

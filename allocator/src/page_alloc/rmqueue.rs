@@ -3,13 +3,13 @@
 //! **What.** `rmqueue`, `rmqueue_pcplist`, `rmqueue_buddy` (KERNEL-FACTS A.6 "Allocate", B.3
 //! step 6), and the counters that go with a page (B.3 "Statistics").
 
-use crate::frame::{FrameState, flag};
+use crate::frame::{Frame, FrameState, flag};
 use crate::gfp::{AllocFlags, MigrateType};
-use crate::ids::{NodeId, Pfn};
+use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::pcp::{Pcp, PcpLists};
 use crate::race::Point;
-use crate::sync::MutexGuard;
+use crate::sync::SectionGuard;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, count};
 use crate::zone::{Zone, zone_flag};
@@ -23,8 +23,8 @@ pub struct Rmqueue {
     pub migratetype: MigrateType,
     /// The flags that the zone was tested with.
     pub alloc_flags: AllocFlags,
-    /// Node of the preferred zone, for numa_hit and its kin.
-    pub preferred: NodeId,
+    /// Is the zone on the preferred zone's node (numa_hit)?
+    pub is_preferred: bool,
 }
 
 impl Kernel {
@@ -36,7 +36,7 @@ impl Kernel {
         cx: &Cx,
         zone: &'z Zone,
         pcp: &'z Pcp,
-    ) -> Option<MutexGuard<'z, PcpLists>> {
+    ) -> Option<SectionGuard<'z, PcpLists>> {
         match pcp.try_enter() {
             Some(guard) => Some(guard),
             None => self.pcp_enter_contended(cx, zone, pcp),
@@ -44,12 +44,13 @@ impl Kernel {
     }
 
     #[cold]
+    #[inline(never)]
     fn pcp_enter_contended<'z>(
         &self,
         cx: &Cx,
         zone: &'z Zone,
         pcp: &'z Pcp,
-    ) -> Option<MutexGuard<'z, PcpLists>> {
+    ) -> Option<SectionGuard<'z, PcpLists>> {
         let own = cx.pcp_section.get() == u32::from(zone.id.0) + 1;
         if self.pcp_rules.trylock && (own || pcp.draining.load(Ordering::Relaxed)) {
             return None;
@@ -60,7 +61,7 @@ impl Kernel {
     }
 
     /// Takes a block from `zone`, marked as allocated with one reference.
-    #[inline]
+    #[inline(always)]
     pub fn rmqueue<const R: bool>(&self, cx: &Cx, zone: &Zone, req: Rmqueue) -> Option<Pfn> {
         if let Some(pindex) = self.pcp_rules.pindex(req.order, req.migratetype) {
             let pcp = &zone.pcp[cx.cpu().index()];
@@ -81,7 +82,7 @@ impl Kernel {
         self.rmqueue_buddy(cx, zone, req)
     }
 
-    #[inline]
+    #[inline(always)]
     fn rmqueue_pcplist<const R: bool>(
         &self,
         cx: &Cx,
@@ -96,21 +97,14 @@ impl Kernel {
         } else {
             lists.free_factor >>= 1;
         }
-        let pfn = match lists.list(pindex).pop_head(&self.frames) {
-            Some(pfn) => pfn,
+        let (pfn, frame) = match lists.list(pindex).pop_head(&self.frames) {
+            Some(block) => block,
             None => self.refill(cx, zone, pcp, lists, pindex, req)?,
         };
         let pages = 1u32 << req.order;
         pcp.add_count(-(pages as i32));
-        self.prep_new_page(pfn, req.order, req.alloc_flags);
-        let events = &mut lists.events;
-        events.pgalloc += u64::from(pages);
-        let hit = zone.node() == req.preferred;
-        events.numa_hit += u64::from(hit);
-        events.numa_miss += u64::from(!hit);
-        let local = zone.node() == self.cpu_node(cx.cpu());
-        events.numa_local += u64::from(local);
-        events.numa_other += u64::from(!local);
+        frame.set_state(new_page_state(req.order, req.alloc_flags));
+        lists.events.count_alloc(pages, req.is_preferred, pcp.is_local);
         if R {
             cx.event(Point::PrTaken, [u64::from(pfn.0), 0, 0]);
         }
@@ -122,15 +116,16 @@ impl Kernel {
 
     /// Fills an empty list from the buddy and takes its first block.
     #[cold]
-    fn refill(
-        &self,
+    #[inline(never)]
+    fn refill<'k>(
+        &'k self,
         cx: &Cx,
         zone: &Zone,
         pcp: &Pcp,
         lists: &mut PcpLists,
         pindex: usize,
         req: Rmqueue,
-    ) -> Option<Pfn> {
+    ) -> Option<(Pfn, &'k Frame)> {
         let below_high = zone.has_flag(zone_flag::BELOW_HIGH);
         let blocks = pcp.refill_blocks(lists, &self.pcp_rules, req.order, below_high);
         let mut fallback = crate::buddy::Fallback::default();
@@ -162,6 +157,7 @@ impl Kernel {
     }
 
     /// Takes a block straight from the free lists, under zone->lock (`rmqueue_buddy`).
+    #[inline(never)]
     pub fn rmqueue_buddy(&self, cx: &Cx, zone: &Zone, req: Rmqueue) -> Option<Pfn> {
         let flags = req.alloc_flags;
         let buddy = self.buddy(zone);
@@ -189,7 +185,7 @@ impl Kernel {
                 });
             got.map(|(pfn, from)| {
                 buddy.account(l, cx.cpu(), -(1 << req.order), from);
-                self.prep_new_page(pfn, req.order, flags);
+                self.frames.get(pfn).set_state(new_page_state(req.order, flags));
                 if zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0 {
                     self.isolation_handed_out(cx, zone, pfn, false);
                 }
@@ -201,24 +197,13 @@ impl Kernel {
         Some(pfn)
     }
 
-    /// Marks a block as allocated (`prep_new_page`).
-    #[inline]
-    fn prep_new_page(&self, pfn: Pfn, order: u8, flags: AllocFlags) {
-        let mut state = FrameState::allocated(order);
-        if flags.contains(AllocFlags::NO_WATERMARKS) {
-            state.0 |= flag::PFMEMALLOC;
-        }
-        self.frames.get(pfn).set_state(state);
-    }
-
     /// Counts a page that came past the pcplists, on this CPU's counters of the zone.
     fn count_alloc(&self, cx: &Cx, zone: &Zone, req: Rmqueue) {
         let vm = &self.cpus[cx.cpu().index()].vm;
         vm.pgalloc[zone.idx().index()].fetch_add(1 << req.order, Ordering::Relaxed);
-        let hit = zone.node() == req.preferred;
         let local = zone.node() == self.cpu_node(cx.cpu());
         let numa = |cell: &crate::sync::atomic::AtomicU64| cell.fetch_add(1, Ordering::Relaxed);
-        numa(if hit { &vm.numa_hit } else { &vm.numa_miss });
+        numa(if req.is_preferred { &vm.numa_hit } else { &vm.numa_miss });
         numa(if local { &vm.numa_local } else { &vm.numa_other });
     }
 
@@ -229,4 +214,14 @@ impl Kernel {
             vm.extfrag_claimed.fetch_add(u64::from(fallback.claimed), Ordering::Relaxed);
         }
     }
+}
+
+/// The state of a block that is handed out (`prep_new_page`).
+#[inline]
+fn new_page_state(order: u8, flags: AllocFlags) -> FrameState {
+    let mut state = FrameState::allocated(order);
+    if flags.contains(AllocFlags::NO_WATERMARKS) {
+        state.0 |= flag::PFMEMALLOC;
+    }
+    state
 }

@@ -86,7 +86,7 @@ impl Kernel {
         let list = lists.list(lru);
         let mut look_at = self.node_lru_pages(node, lru);
         while isolated.scanned < nr && look_at > 0 {
-            let Some(pfn) = list.pop_tail(&self.frames) else { break };
+            let Some((pfn, _)) = list.pop_tail(&self.frames) else { break };
             let frame = self.frames.get(pfn);
             let zone = self.lru_zone(pfn);
             let pages = 1u64 << frame.state().order();
