@@ -228,6 +228,9 @@ pub struct VerdictArgs {
     /// Gate: fail if a metric crosses its limit, as in 'p99>5%' or 'max>2ms'; needs a base
     #[arg(long, value_name = "GATE")]
     pub fail_on: Vec<String>,
+    /// Further rounds of each variant if a gate is suspect: past its limit, but not for sure
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub more_rounds: u32,
     /// Compare with this named baseline
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use results::compare::{self, Gate, Style};
 use results::export::ktap;
 use results::report::curve;
-use results::schema::{Comparison, Run, RunSet, VERSION};
+use results::schema::{Comparison, Run, RunSet, VERSION, Verdict};
 use results::store;
 use workloads::Workload;
 
@@ -176,27 +176,54 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
         return Err(Stop::cannot_run(format!("--strict-host: {}", notes.join("; "))));
     }
     plan.notes.extend(notes);
-    let plan = &plan;
     let mut progress =
         Progress::new(args.output.progress, args.output.status_interval, args.output.quiet);
-    progress.begin(plan);
+    progress.begin(&plan);
     let mut keeper = Keeper::new(args);
-    let session = rounds::run(plan, signals, &mut progress, |session| {
-        keeper.keep(&document::runs(plan, session, &heading), &[])
+    let mut session = rounds::run(&plan, signals, &mut progress, |session| {
+        keeper.keep(&document::runs(&plan, session, &heading), &[])
     })?;
+    // With a baseline the gates are about it, not about the variants among themselves.
+    let among = if args.verdict.baseline.is_some() { &[][..] } else { gates };
+    let more = args.verdict.more_rounds;
+    if more > 0
+        && !session.is_cut
+        && let Some(suspect) = suspect(&document::runs(&plan, &session, &heading), among, &plan)?
+    {
+        plan.notes.push(format!("{suspect} was suspect after {} rounds: {more} more", plan.rounds));
+        eprintln!("stress: {suspect} is suspect: {more} more rounds of each variant");
+        plan.rounds += more;
+        rounds::go_on(&plan, &mut session, signals, &mut progress, |session| {
+            keeper.keep(&document::runs(&plan, session, &heading), &[])
+        })?;
+    }
     progress.end();
+    let plan = &plan;
     write_extras(plan, args, &session, heading.started)?;
     let mut runs = document::runs(plan, &session, &heading);
     for run in &mut runs {
         run.host.load_after = Some(results::host::load());
     }
-    // With a baseline the gates are about it, not about the variants among themselves.
-    let among = if args.verdict.baseline.is_some() { &[][..] } else { gates };
     let (comparisons, gate) = compare(&runs, among, plan.seed)?;
     keeper.keep(&runs, &comparisons)?;
     let judged = keeper.file.as_ref().map(|file| baseline::judge(&args.verdict, &runs, file));
     let baseline = judged.transpose()?.unwrap_or_default();
     Ok(Outcome { session, runs, comparisons, gate, baseline, file: keeper.file })
+}
+
+/// The gate that more rounds may settle: its figure is past the limit, and the interval is not.
+pub(crate) fn suspect(runs: &[Run], gates: &[Gate], plan: &Plan) -> Result<Option<String>, Stop> {
+    // Past another gate for sure, or a finding: the verdict stands, whatever the rest would say.
+    if gates.is_empty() || runs.iter().any(|run| run.exit == 1) {
+        return Ok(None);
+    }
+    let outcome = compared(runs, gates, plan.seed)?;
+    if outcome.exit != 0 {
+        return Ok(None);
+    }
+    let mut rows = outcome.comparisons.iter().flat_map(|c| &c.metrics);
+    let row = rows.find(|row| row.verdict == Some(Verdict::Suspect));
+    Ok(row.map(|row| format!("{} ({})", row.gate.as_deref().unwrap_or_default(), row.name)))
 }
 
 /// The interval log and the timeline, if they were asked for.
@@ -235,21 +262,22 @@ fn host_notes(heading: &Heading, threads: u32) -> Vec<String> {
     results::host::notes(&heading.host, Some(threads)).into_iter().map(|n| n.text).collect()
 }
 
-/// The base against each other variant.
+/// The base against each other variant; what could not be judged is told.
 fn compare(runs: &[Run], gates: &[Gate], seed: u64) -> Result<(Vec<Comparison>, i32), Stop> {
-    let Some((base, others)) = runs.split_first() else { return Ok((Vec::new(), 0)) };
+    let outcome = compared(runs, gates, seed)?;
+    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    Ok((outcome.comparisons, outcome.exit))
+}
+
+fn compared(runs: &[Run], gates: &[Gate], seed: u64) -> Result<compare::Outcome, Stop> {
+    let (base, others) = runs.split_at(runs.len().min(1));
     let options = compare::Options { gates: gates.to_vec(), seed, ..Default::default() };
     let comparisons: Vec<Comparison> = others
         .iter()
-        .map(|new| compare::compare_runs(&[base], &[new], &options))
+        .map(|new| compare::compare_runs(&[&base[0]], &[new], &options))
         .collect::<results::error::Result<_>>()?;
-    if comparisons.is_empty() {
-        return Ok((comparisons, 0));
-    }
     let all: Vec<&Run> = runs.iter().collect();
-    let outcome = compare::outcome(comparisons, Style::Robot, Vec::new(), &all);
-    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
-    Ok((outcome.comparisons, outcome.exit))
+    Ok(compare::outcome(comparisons, Style::Robot, Vec::new(), &all))
 }
 
 /// Keeps the record up to date on disk.

@@ -18,6 +18,8 @@ pub struct Session {
     pub signal: Option<Exit>,
     /// Did it end before its time, by whatever cause?
     pub is_cut: bool,
+    /// When the first round began.
+    pub began: Option<Instant>,
 }
 
 impl Session {
@@ -37,13 +39,28 @@ pub fn run(
     plan: &Plan,
     signals: &Signals,
     show: &mut dyn Show,
-    mut after: impl FnMut(&Session) -> Result<(), Stop>,
+    after: impl FnMut(&Session) -> Result<(), Stop>,
 ) -> Result<Session, Stop> {
-    let mut session = Session::default();
-    let started = Instant::now();
-    for (order, turn) in plan.turns().into_iter().enumerate() {
+    let mut session = Session { began: Some(Instant::now()), ..Session::default() };
+    go_on(plan, &mut session, signals, show, after)?;
+    Ok(session)
+}
+
+/// Runs the turns of a plan that a session has not had: those of a plan with more rounds, as a rule.
+///
+/// # Errors
+/// As [`run`].
+pub fn go_on(
+    plan: &Plan,
+    session: &mut Session,
+    signals: &Signals,
+    show: &mut dyn Show,
+    mut after: impl FnMut(&Session) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let began = *session.began.get_or_insert_with(Instant::now);
+    for (order, turn) in plan.turns().into_iter().enumerate().skip(session.rounds.len()) {
         let found_before = session.found(plan.strict);
-        let mut around = Surroundings { session: started, signals, show: &mut *show, found_before };
+        let mut around = Surroundings { session: began, signals, show: &mut *show, found_before };
         let name = &plan.variants[turn.variant].name;
         log::step(|| format!("round {} of {name}", turn.round + 1));
         let left = phases::round(plan, turn, order as u32, &mut around)?;
@@ -59,10 +76,10 @@ pub fn run(
         }
         let last = order as u32 + 1 == plan.turn_count();
         session.is_cut = end.ends_run() || (is_wedged && !last);
-        after(&session)?;
+        after(session)?;
         if session.is_cut {
             break;
         }
     }
-    Ok(session)
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Rounds of a workload that exists for tests only: what happens to what its tasks do.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId};
@@ -41,6 +41,8 @@ enum What {
     Wedge,
     /// Report a finding at the fifth step.
     Find,
+    /// As `Find`, and no more after the tenth step.
+    FindAndEnd,
     /// As `Find`, but "no killable processes".
     Die,
 }
@@ -125,7 +127,7 @@ impl TaskBody for Body {
             What::Wedge if second => loop {
                 std::thread::park();
             },
-            What::Find if self.steps == 5 => {
+            What::Find | What::FindAndEnd if self.steps == 5 => {
                 let kind = FindingKind::PrematureOom;
                 env.kernel.find(env.cx, kind, "test finds one", &["a line".to_owned()]);
             }
@@ -138,6 +140,7 @@ impl TaskBody for Body {
             | What::Hang
             | What::Wedge
             | What::Find
+            | What::FindAndEnd
             | What::Die => {}
         }
         let start = env.recorder.now();
@@ -150,28 +153,37 @@ impl TaskBody for Body {
             env.kernel.free_pages(env.cx, pfn, 0);
         }
         let is_through = self.what == What::Three && self.steps == 3
-            || self.what == What::Leak && self.steps == 10;
+            || matches!(self.what, What::Leak | What::FindAndEnd) && self.steps == 10;
         if is_through { Step::Done } else { Step::Continue }
     }
 
     fn finish(&mut self, _env: &mut Env<'_>) {}
 }
 
-/// Sends a pretended signal once the run has gone on for so long.
+/// When a pretended signal comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// While it warms up.
+    WarmUp,
+    /// Once something has been measured.
+    Measured,
+}
+
+/// Sends a pretended signal when its time has come.
 struct Silent {
     signals: Signals,
-    after: Option<(Duration, i32)>,
-    begun: Instant,
+    cut: Option<(At, i32)>,
     lines: u32,
 }
 
 impl Show for Silent {
-    fn status(&mut self, _status: &Status<'_>) {
+    fn status(&mut self, status: &Status<'_>) {
         self.lines += 1;
-        if let Some((after, signal)) = self.after
-            && self.begun.elapsed() >= after
-        {
-            self.signals.pretend(signal);
+        let measured = status.primary.is_some_and(|(histogram, _)| histogram.count() > 0);
+        match self.cut {
+            Some((At::Measured, signal)) if measured => self.signals.pretend(signal),
+            Some((At::WarmUp, signal)) if status.warms_up => self.signals.pretend(signal),
+            Some(_) | None => {}
         }
     }
 
@@ -192,10 +204,9 @@ fn plan(what: What, args: &[&str]) -> Plan {
     Plan::new(workload, &cli.run).unwrap()
 }
 
-fn run_with(plan: &Plan, after: Option<(Duration, i32)>) -> Session {
+fn run_with(plan: &Plan, cut: Option<(At, i32)>) -> Session {
     let signals = Signals::default();
-    let begun = Instant::now();
-    let mut show = Silent { signals: signals.clone(), after, begun, lines: 0 };
+    let mut show = Silent { signals: signals.clone(), cut, lines: 0 };
     let mut saved = 0;
     let session = rounds::run(plan, &signals, &mut show, |_| {
         saved += 1;
@@ -232,7 +243,7 @@ fn runs(plan: &Plan, session: &Session) -> Vec<Run> {
 
 #[test]
 fn a_round_measures_what_its_tasks_do_and_counts_each_page() {
-    let plan = plan(What::Work, &["--duration", "100ms"]);
+    let plan = plan(What::Work, &["--ops", "5k"]);
     let session = run_with(&plan, None);
     assert!(!session.is_cut && session.signal.is_none());
     let left = &session.rounds[0];
@@ -240,10 +251,10 @@ fn a_round_measures_what_its_tasks_do_and_counts_each_page() {
     assert_eq!(left.census.violations, [] as [String; 0]);
     assert_eq!(left.census.allocated, 0);
     let run = &runs(&plan, &session)[0];
-    assert!(run.ops["fault"].count > 100, "{:?}", run.ops["fault"]);
+    assert!(run.ops["fault"].count >= 5_000, "{:?}", run.ops["fault"]);
     assert_eq!(run.ops["fault"].count, run.ops["alloc_fast"].count);
     assert_eq!((run.ops["unmap"].count, run.ops["alloc_slow"].count), (0, 0));
-    assert!((0.09..5.0).contains(&run.phases.measured_s), "{:?}", run.phases);
+    assert!(run.phases.measured_s > 0.0 && run.phases.warmup_s >= 0.02, "{:?}", run.phases);
     assert_eq!(run.exit, 0);
     assert_eq!(run.figures["scenes"].value, Some(1.0));
     assert!(run.invariants.checked > 10_000 && run.invariants.violated.is_empty());
@@ -257,7 +268,7 @@ fn a_round_measures_what_its_tasks_do_and_counts_each_page() {
 
 #[test]
 fn variants_are_interleaved_with_the_same_seeds() {
-    let args = ["--duration", "20ms", "--rounds", "2", "--variant", "v4.11", "--variant", "v4.13"];
+    let args = ["--ops", "1k", "--rounds", "2", "--variant", "v4.11", "--variant", "v4.13"];
     let plan = plan(What::Work, &args);
     let session = run_with(&plan, None);
     let runs = runs(&plan, &session);
@@ -276,11 +287,11 @@ fn variants_are_interleaved_with_the_same_seeds() {
 }
 
 #[test]
-fn operations_end_a_round_and_so_do_tasks_that_are_through() {
-    let plan_ops = plan(What::Work, &["--ops", "5k"]);
-    let session = run_with(&plan_ops, None);
+fn time_ends_a_round_and_so_do_tasks_that_are_through() {
+    let plan_time = plan(What::Work, &["--duration", "50ms"]);
+    let session = run_with(&plan_time, None);
     assert_eq!(session.rounds[0].end, End::Planned);
-    assert!(runs(&plan_ops, &session)[0].ops["fault"].count >= 5_000);
+    assert_eq!(runs(&plan_time, &session)[0].phases.measured_s, 0.05);
 
     let plan = plan(What::Three, &["--duration", "1h", "--warmup", "0"]);
     let session = run_with(&plan, None);
@@ -290,9 +301,40 @@ fn operations_end_a_round_and_so_do_tasks_that_are_through() {
 }
 
 #[test]
+fn a_suspect_gate_asks_for_more_rounds_and_they_go_on_where_the_others_ended() {
+    let args = ["--ops", "1k", "--rounds", "6", "--variant", "v4.11", "--variant", "v4.13"];
+    let mut plan = plan(What::Work, &[&args[..], &["--fail-on", "fault.mean>5%"]].concat());
+    let mut session = run_with(&plan, None);
+    let mut runs = runs(&plan, &session);
+    let gates = ["fault.mean>5%".parse().unwrap()];
+    let mut suspect = |new: [f64; 2]| {
+        for (side, means) in [(0, [100.0, 100.0]), (1, new)] {
+            for (round, mean) in runs[side].rounds.iter_mut().zip(means.into_iter().cycle()) {
+                round.ops["fault"].latency_ns.as_mut().unwrap().mean = mean;
+            }
+        }
+        crate::cli::run::suspect(&runs, &gates, &plan).unwrap()
+    };
+    assert_eq!(suspect([90.0, 130.0]).as_deref(), Some("fault.mean>5% (fault.mean_ns)"));
+    assert_eq!(suspect([130.0, 130.0]), None, "it fails, and more rounds would not change it");
+    assert_eq!(suspect([101.0, 103.0]), None, "it holds");
+
+    plan.rounds += 2;
+    let signals = Signals::default();
+    let mut show = Silent { signals: signals.clone(), cut: None, lines: 0 };
+    rounds::go_on(&plan, &mut session, &signals, &mut show, |_| Ok(())).unwrap();
+    let turns: Vec<(usize, u32, u32)> =
+        session.rounds.iter().map(|r| (r.turn.variant, r.turn.round, r.order)).collect();
+    assert_eq!(turns[12..], [(0, 6, 12), (1, 6, 13), (1, 7, 14), (0, 7, 15)]);
+    let starts: Vec<f64> = session.rounds.iter().map(|r| r.start_s).collect();
+    assert!(starts.is_sorted(), "one session: {starts:?}");
+}
+
+#[test]
 fn a_signal_leaves_a_partial_record_that_says_so() {
-    let plan = plan(What::Work, &["--duration", "1h", "--rounds", "3"]);
-    let session = run_with(&plan, Some((Duration::from_millis(150), 2)));
+    let mut plan = plan(What::Work, &["--duration", "1h", "--rounds", "3"]);
+    plan.interval = Some(Duration::from_millis(1));
+    let session = run_with(&plan, Some((At::Measured, 2)));
     assert_eq!(session.signal, Some(Exit::Interrupted));
     assert_eq!(session.rounds.len(), 1);
     let run = &runs(&plan, &session)[0];
@@ -302,7 +344,7 @@ fn a_signal_leaves_a_partial_record_that_says_so() {
     let text = crate::show::summary::text(std::slice::from_ref(run), &[], None, &PERCENTILES);
     assert!(text.starts_with("INTERRUPTED after 0 of 3 rounds"), "{text}");
 
-    let session = run_with(&plan, Some((Duration::ZERO, 15)));
+    let session = run_with(&plan, Some((At::WarmUp, 15)));
     let run = &runs(&plan, &session)[0];
     assert_eq!((session.signal, run.exit), (Some(Exit::Terminated), 143));
     assert_eq!(run.phases.measured_s, 0.0, "it never came to measuring");
@@ -323,7 +365,7 @@ fn a_lost_page_is_a_finding() {
 
 #[test]
 fn findings_decide_the_exit_code_unless_they_are_allowed() {
-    let plan_all = plan(What::Find, &["--duration", "50ms"]);
+    let plan_all = plan(What::FindAndEnd, &["--duration", "1h", "--warmup", "0"]);
     let session = run_with(&plan_all, None);
     let run = &runs(&plan_all, &session)[0];
     assert_eq!((run.exit, run.oom.premature.definite), (1, 3));
