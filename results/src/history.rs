@@ -66,6 +66,12 @@ impl Added {
         if told.is_empty() { "no runs".to_owned() } else { told.join(", ") }
     }
 
+    /// Whether refusals are all there is.
+    #[must_use]
+    pub fn is_all_refused(&self) -> bool {
+        !self.refused.is_empty() && self.added + self.updated + self.unchanged == 0
+    }
+
     /// 2 if a file was refused.
     #[must_use]
     pub fn exit_code(&self) -> i32 {

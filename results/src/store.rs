@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::{Error, Result};
+use crate::histogram::Histogram;
 use crate::schema::{Run, RunSet, VERSION};
 
 /// Where runs are kept unless `-o` says otherwise.
@@ -314,11 +315,52 @@ struct Head {
     runs: Option<IgnoredAny>,
 }
 
-/// Takes a document apart; `path` is for messages.
+/// Takes a document apart and looks into each histogram; `path` is for messages.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Run>> {
+    let runs = match parse_at_once(text) {
+        Some(runs) => runs,
+        None => parse_with_care(text, path)?,
+    };
+    runs.iter().try_for_each(|run| check_histograms(run, path))?;
+    Ok(runs)
+}
+
+/// What this build wrote, in one pass. `None` for all else, also for what only looks odd.
+fn parse_at_once(text: &[u8]) -> Option<Vec<Run>> {
+    // In what we write, `runs` is the second key.
+    let head = text.get(..64).unwrap_or(text);
+    let runs = if head.windows(6).any(|key| key == b"\"runs\"") {
+        serde_json::from_slice::<RunSet>(text).ok()?.runs
+    } else {
+        vec![serde_json::from_slice(text).ok()?]
+    };
+    runs.iter().all(|run: &Run| (1..=VERSION).contains(&run.schema)).then_some(runs)
+}
+
+/// A histogram that was damaged must not be found by the first question that happens to need it.
+fn check_histograms(run: &Run, path: &Path) -> Result<()> {
+    for (name, op) in &run.ops {
+        let what =
+            |key: &str| format!("{}: ops.{name}.{key} of {}", path.display(), run.variant.name);
+        if let Some(text) = &op.preempted_hdr {
+            Histogram::decode(text, &what("preempted_hdr"))?;
+        }
+        let Some(text) = &op.hdr else { continue };
+        let found = Histogram::decode(text, &what("hdr"))?.count();
+        let told = op.latency_ns.map_or(0, |latency| latency.count);
+        if found != told {
+            let reason = format!("it holds {found} samples, and latency_ns.count says {told}");
+            return Err(Error::Histogram { what: what("hdr"), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Any document, for what is wrong with it.
+fn parse_with_care(text: &[u8], path: &Path) -> Result<Vec<Run>> {
     let head: Head = serde_json::from_slice(text).map_err(|e| explain(&e, text, path))?;
     let foreign =
         |reason: &str| Error::Foreign { path: path.to_owned(), reason: reason.to_owned() };

@@ -209,7 +209,10 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
 
 fn told(added: &history::Added) -> Exit {
     added.refused.iter().for_each(|line| eprintln!("stress: {line}"));
-    eprintln!("stress: history: {}", added.summary());
+    // Of inputs that were all refused the lines above say enough.
+    if !added.is_all_refused() {
+        eprintln!("stress: history: {}", added.summary());
+    }
     exit(added.exit_code())
 }
 

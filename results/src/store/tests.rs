@@ -170,3 +170,34 @@ fn no_prefix_of_a_record_is_taken_for_a_whole_one() {
         assert!(matches!(error, Error::Truncated { .. }), "{cut}: {error}");
     }
 }
+
+#[test]
+fn a_damaged_histogram_is_found_when_the_record_is_read() {
+    let whole = crate::sample::Sample { rounds: 1, ..Default::default() }.run();
+    let p = Path::new("night/run.json");
+    assert_eq!(parse(to_json(&whole).as_bytes(), p).unwrap(), std::slice::from_ref(&whole));
+    let check = |change: fn(&mut Op), want: &str| {
+        let mut run = whole.clone();
+        change(&mut run.ops["fault"]);
+        for text in [
+            to_json(&run),
+            to_json(&RunSet { schema: 1, runs: vec![whole.clone(), run], comparison: None }),
+        ] {
+            let error = parse(text.as_bytes(), p).unwrap_err();
+            let message = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{message}");
+            let head = "night/run.json: ops.fault.";
+            assert!(message.starts_with(head) && message.contains(want), "{message}");
+            assert!(message.contains(" of v4.11: histogram does not decode: "), "{message}");
+        }
+    };
+    let cut = |op: &mut Op| {
+        let hdr = op.hdr.as_mut().unwrap();
+        hdr.truncate(hdr.len() / 8 * 4);
+    };
+    check(cut, "hdr of");
+    check(|op| op.hdr = Some("not base64!".to_owned()), "hdr of");
+    check(|op| op.preempted_hdr = Some("AAAA".to_owned()), "preempted_hdr of");
+    check(|op| op.latency_ns.as_mut().unwrap().count += 1, "it holds 2000 samples");
+    check(|op| op.latency_ns = None, "latency_ns.count says 0");
+}

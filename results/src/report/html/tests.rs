@@ -192,7 +192,7 @@ fn nothing_to_report_is_said() {
     let message = run(&Args { inputs: vec![dir.path().to_owned()], ..Args::default() })
         .unwrap_err()
         .to_string();
-    assert!(message.contains("ops.fault.hdr: histogram does not decode"), "{message}");
+    assert!(message.contains("ops.fault.hdr of v4.11: histogram does not decode"), "{message}");
 }
 
 #[test]
