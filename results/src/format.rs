@@ -18,6 +18,12 @@ pub fn count(number: f64) -> String {
     scaled(number, &[("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)])
 }
 
+/// `1 round`, `12 rounds`.
+#[must_use]
+pub fn plural(n: usize, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+}
+
 /// `251 GiB`: binary, as memory is.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {

@@ -240,6 +240,13 @@ impl Run {
         self.rounds.iter().filter(|round| round.complete)
     }
 
+    /// Findings as readers want them: those that count first, each kind in order of time.
+    #[must_use]
+    pub fn findings_by_weight(&self) -> Vec<&Finding> {
+        let (counting, others): (Vec<_>, Vec<_>) = self.findings.iter().partition(|f| f.counts);
+        counting.into_iter().chain(others).collect()
+    }
+
     /// How a reader recognises the run in one line.
     #[must_use]
     pub fn label(&self) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::compare::stats;
 use crate::fidelity;
 use crate::find_time;
-use crate::format::{self, count, fit, ns, plain, rate, thousands};
+use crate::format::{self, count, fit, ns, plain, plural, rate, thousands};
 use crate::histogram::{Histogram, enough_samples};
 use crate::schema::{Fidelity, Host, Op, Run};
 
@@ -117,7 +117,6 @@ fn short(seconds: f64) -> String {
 #[must_use]
 pub fn host_line(host: &Host) -> String {
     let sockets = host.sockets.filter(|n| *n > 1).map_or(String::new(), |n| format!("{n} x "));
-    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     let mut parts = vec![
         format!("Linux {}", host.kernel),
         format!("{sockets}{}", host.cpu),
@@ -151,8 +150,8 @@ fn findings(run: &Run, room: usize) -> Vec<String> {
     }
     let shown = if total < room { total } else { room.saturating_sub(2).max(1) };
     let mut lines: Vec<String> = run
-        .findings
-        .iter()
+        .findings_by_weight()
+        .into_iter()
         .take(shown)
         .map(|f| {
             let (first, aside) =
@@ -232,7 +231,8 @@ fn cut_short(run: &Run) -> String {
     format!("INTERRUPTED after {whole} of {planned} rounds ({:.1} s)", run.phases.measured_s)
 }
 
-fn verdicts(run: &Run) -> Vec<String> {
+/// Kills and the oracle's verdict on them.
+pub(crate) fn kills(run: &Run) -> String {
     let premature = &run.oom.premature;
     let kills = run.oom.kills;
     // All kills of one request are one episode, and judged once.
@@ -243,30 +243,35 @@ fn verdicts(run: &Run) -> Vec<String> {
         n if n < kills => format!(" in {} episodes", thousands(n)),
         _ => String::new(),
     };
-    let transient = if premature.transient > 0 {
-        format!(" and {} transient", premature.transient)
-    } else {
-        String::new()
-    };
-    let failures = if run.oom.premature_failures > 0 {
-        format!("  failures {}", run.oom.premature_failures)
-    } else {
-        String::new()
-    };
-    let mut lines = vec![format!(
-        "oom     {} kills{chains}: {} justified, {} premature{transient}     extra victims {}{failures}",
-        thousands(kills),
-        thousands(justified),
-        thousands(premature.definite),
-        thousands(run.oom.extra_victims)
-    )];
+    let s = if kills == 1 { "" } else { "s" };
+    let mut parts = vec![
+        format!("{} kill{s}{chains}: {} justified", thousands(kills), thousands(justified)),
+        format!("{} premature", thousands(premature.definite)),
+    ];
+    let more = [
+        (premature.transient, "transient"),
+        (run.oom.premature_failures, "premature failures"),
+        (run.oom.extra_victims, "extra victims"),
+        (run.oom.late_kills, "late"),
+        (run.oom.unreapable, "out of the reaper's reach"),
+    ];
+    let told = more.iter().filter(|(n, word)| *n > 0 || *word == "extra victims");
+    parts.extend(told.map(|(n, word)| format!("{} {word}", thousands(*n))));
+    parts.join(", ")
+}
+
+fn verdicts(run: &Run) -> Vec<String> {
+    let told = format::wrap(&kills(run), "", WIDTH - 8);
+    let heads = ["oom"].into_iter().chain(std::iter::repeat(""));
+    let mut lines: Vec<String> =
+        heads.zip(told.lines()).map(|(head, line)| format!("{head:<8}{line}")).collect();
     lines.push(pages(run));
     lines.extend(windows(run));
     if let Some(time) = find_time::of(run).filter(|t| t.found > 0) {
         lines.push(format!("find    {}", time.text()));
     }
     let entries = run.slow_path.entries;
-    if premature.definite == 0 && run.findings.iter().all(|f| !f.counts) {
+    if run.oom.premature.definite == 0 && run.findings.iter().all(|f| !f.counts) {
         lines.push(match stats::bound_of_none(entries) {
             Some(bound) => format!(
                 "clean   0 premature in {} slow-path allocations: under {} (95%)",

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use allocator::machine::Machine;
+use results::format::plural;
 use serde::Serialize;
 
 use super::args::{MachineCommand, TextOrJson};
@@ -166,7 +167,6 @@ impl View<'_> {
     fn head(&self) -> String {
         let machine = self.machine();
         let s = &machine.settings;
-        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut text = format!(
             "machine  {}: {}, {}, {:.1} GiB managed, as {} computes it\n",
             machine.name,

@@ -19,7 +19,7 @@ use crate::compare::{self, stats};
 use crate::error::{Error, Result};
 use crate::export::hlog;
 use crate::find_time;
-use crate::format::{count, ns, rate, thousands};
+use crate::format::{count, ns, plural, rate, thousands};
 use crate::history::Series;
 use crate::schema::{Comparison, Fidelity, Finding, Round, Run, Verdict};
 use crate::store::Loaded;
@@ -133,8 +133,9 @@ pub(super) fn page(
         .into_iter()
         .map(|(title, runs)| section(title, &runs, warnings))
         .collect::<Result<_>>()?;
-    let all: Vec<(&Run, &Finding)> =
+    let mut all: Vec<(&Run, &Finding)> =
         runs.iter().flat_map(|run| run.findings.iter().map(move |f| (*run, f))).collect();
+    all.sort_by_key(|(_, finding)| !finding.counts);
     let findings = all
         .iter()
         .take(MOST_FINDINGS)
@@ -251,16 +252,9 @@ fn verdict(run: &Run, threads: &str) -> VerdictView {
         1 => ("fail", "1 finding".to_owned()),
         n => ("fail", format!("{n} findings")),
     };
-    let premature = &run.oom.premature;
-    let mut facts = vec![format!(
-        "{} kills, {} premature ({} transient), {} extra victims",
-        thousands(run.oom.kills),
-        thousands(premature.definite),
-        thousands(premature.transient),
-        thousands(run.oom.extra_victims)
-    )];
+    let mut facts = vec![text::kills(run)];
     let entries = run.slow_path.entries;
-    if let Some(bound) = stats::bound_of_none(entries).filter(|_| premature.definite == 0) {
+    if let Some(bound) = stats::bound_of_none(entries).filter(|_| run.oom.premature.definite == 0) {
         facts.push(format!(
             "0 premature in {} slow-path allocations: under {} (95%)",
             count(entries as f64),
@@ -272,8 +266,8 @@ fn verdict(run: &Run, threads: &str) -> VerdictView {
         facts.push(format!("{} invariants violated", run.invariants.violated.len()));
     }
     facts.push(format!(
-        "{} rounds, {:.1} s measured, seed {:#x}, {}",
-        run.whole_rounds().count(),
+        "{}, {:.1} s measured, seed {:#x}, {}",
+        plural(run.whole_rounds().count(), "round"),
         run.phases.measured_s,
         run.seed,
         run.started

@@ -1,9 +1,12 @@
 //! `stress report --mail`: a text for a mailing list, 72 columns.
 
+use indexmap::IndexMap;
+
 use crate::compare::{self, Style, stats};
-use crate::format::{count, ns, plain, rate};
+use crate::format::{count, ns, plain, plural, rate};
 use crate::histogram::enough_samples;
-use crate::schema::{Comparison, Run};
+use crate::schema::{Comparison, Finding, Run};
+use crate::text;
 
 /// Findings that are told in full.
 const MOST_FINDINGS: usize = 3;
@@ -17,10 +20,11 @@ pub(super) fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
     }
     out.push_str(&compare::show(comparisons, Style::Mail, runs));
     for run in runs {
-        out.push_str(&crate::text::fidelity_below(&[run]));
+        out.push_str(&text::fidelity_below(&[run]));
     }
-    let found: Vec<_> =
-        runs.iter().flat_map(|run| run.findings.iter().map(move |f| (run, f))).collect();
+    let all: Vec<(&Run, &Finding)> =
+        runs.iter().flat_map(|run| run.findings.iter().map(move |f| (*run, f))).collect();
+    let (found, seen): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, f)| f.counts);
     for (run, finding) in found.iter().take(MOST_FINDINGS) {
         let title =
             format!("Finding {} of {}: {}", finding.number, run.variant.name, finding.title);
@@ -39,17 +43,26 @@ pub(super) fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
     if found.len() > MOST_FINDINGS {
         out.push_str(&format!("\nand {} more findings.\n", found.len() - MOST_FINDINGS));
     }
+    let mut kinds: IndexMap<(&str, &str), usize> = IndexMap::new();
+    for (run, finding) in &seen {
+        *kinds.entry((&run.variant.name, &finding.kind)).or_default() += 1;
+    }
+    for ((variant, kind), times) in kinds {
+        let text = format!("Seen under {variant}, but no finding: {kind}, kept {times} times");
+        out.push('\n');
+        out.push_str(&compare::wrap(&plain(&text), "  "));
+    }
     out
 }
 
 fn figures(run: &Run) -> String {
     let mut out = compare::wrap(
         &format!(
-            "{}, {} threads, {:.1} s, {} rounds, seed {:#x}",
+            "{}, {}, {:.1} s in {}, seed {:#x}",
             run.label(),
-            run.threads,
+            plural(run.threads as usize, "thread"),
             run.phases.measured_s,
-            run.whole_rounds().count(),
+            plural(run.whole_rounds().count(), "round"),
             run.seed
         ),
         "  ",
@@ -74,6 +87,7 @@ fn figures(run: &Run) -> String {
             tail(0.0, |l| l.max)
         ));
     }
+    out.push_str(&compare::wrap(&format!("  {}", text::kills(run)), "    "));
     let entries = run.slow_path.entries;
     let premature = run.oom.premature.definite;
     let worth = stats::bound_of_none(entries).filter(|_| premature == 0);
