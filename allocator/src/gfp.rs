@@ -324,7 +324,7 @@ pub fn gfp_to_alloc_flags(
         flags |= AllocFlags::KSWAPD;
     }
     let rt_in_task_context = is_rt && !in_interrupt;
-    if policy.reserves != ReservesPolicy::Fractions {
+    if !policy.reserves.has_fractions() {
         if gfp.is_atomic(policy.release) {
             if !gfp.contains(Gfp::NOMEMALLOC) {
                 flags |= AllocFlags::HARDER;
@@ -380,21 +380,7 @@ pub fn pfmemalloc_flags(policy: ReservesPolicy, gfp: Gfp, who: ReserveRights) ->
     if who.pf_memalloc {
         return AllocFlags::NO_WATERMARKS;
     }
-    match policy {
-        ReservesPolicy::None => AllocFlags::empty(),
-        ReservesPolicy::FullThread if who.tif_memdie => AllocFlags::NO_WATERMARKS,
-        ReservesPolicy::FullGroup if who.group_victim => AllocFlags::NO_WATERMARKS,
-        ReservesPolicy::Half | ReservesPolicy::HalfOr | ReservesPolicy::Fractions
-            if who.group_victim =>
-        {
-            AllocFlags::OOM
-        }
-        ReservesPolicy::FullThread
-        | ReservesPolicy::FullGroup
-        | ReservesPolicy::Half
-        | ReservesPolicy::HalfOr
-        | ReservesPolicy::Fractions => AllocFlags::empty(),
-    }
+    policy.victim_right(who.group_victim, who.tif_memdie)
 }
 
 /// Step S9: reserve rights replace the other flags, or join them (`half-or`). No rights: unchanged.
@@ -408,18 +394,13 @@ pub fn apply_reserve_flags(
     if rights.is_empty() {
         return flags;
     }
-    let replaced = match policy.reserves {
-        ReservesPolicy::HalfOr => return flags | rights,
-        ReservesPolicy::None
-        | ReservesPolicy::FullThread
-        | ReservesPolicy::FullGroup
-        | ReservesPolicy::Half
-        | ReservesPolicy::Fractions => rights,
-    };
+    if policy.reserves.adds_rights() {
+        return flags | rights;
+    }
     let replaced = if policy.release.reserve_flags_keep_cma() {
-        gfp_to_alloc_flags_cma(gfp, replaced)
+        gfp_to_alloc_flags_cma(gfp, rights)
     } else {
-        replaced
+        rights
     };
     if policy.release.reserve_flags_keep_kswapd() {
         replaced | (flags & AllocFlags::KSWAPD)

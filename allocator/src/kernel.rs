@@ -33,7 +33,7 @@ use crate::pcp::PcpRules;
 use crate::policy::release::{
     FastPathCpuset, MergeRule, PcpBulk, ReserveReset, StealRule, VictimExit,
 };
-use crate::policy::{CpusetPolicy, Policy, Release, ZonelistPolicy};
+use crate::policy::{Policy, Release};
 use crate::race::{Amplify, AmplifyTable, Point};
 use crate::reclaim::ReclaimState;
 use crate::stop_machine::StopMachine;
@@ -300,14 +300,14 @@ impl Kernel {
             .map(|(i, c)| Cpu::new(CpuId(i as u16), c.node))
             .collect();
         let release = policy.release;
-        let counts_inside = config.hotplug && policy.zonelist == ZonelistPolicy::StopMachine;
+        let counts_inside = config.hotplug && policy.zonelist.around(false).stops_machine;
         let instrumented = config.instrumented || !config.amplify.is_empty() || counts_inside;
         let kernel = Self {
             rules: Rules::of(&policy),
             pcp_rules: pcp_rules(&policy),
             buddy_rules: buddy_rules(release, machine.settings.watermark_boost_factor),
             instrumented,
-            plain_requests: !instrumented && policy.cpuset != CpusetPolicy::Swap,
+            plain_requests: !instrumented && !policy.cpuset.swaps(),
             amplify: AmplifyTable::new(&config.amplify),
             intruders: Intruders::default(),
             frames,

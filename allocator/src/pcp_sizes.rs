@@ -81,26 +81,20 @@ pub fn pcp_sizes(inputs: &PcpInputs) -> PcpSizes {
     let fraction = u64::from(inputs.fraction);
     let cpus = u64::from(if node_cpus == 0 { online_cpus } else { node_cpus }.max(1));
     let share = |pages: u64| (pages / cpus).max(4 * u64::from(batch)) as u32;
-    let from_low_or_fraction = || share(managed.checked_div(fraction).unwrap_or(low));
-    match pcp {
-        PcpPolicy::Order0 => match managed.checked_div(fraction) {
+    if !pcp.has_multi_order() {
+        return match managed.checked_div(fraction) {
             None => PcpSizes { batch, high_min: 6 * batch, high_max: 6 * batch },
             Some(high) => {
                 // At most PAGE_SHIFT * 8 at once.
                 let batch = (high / 4).clamp(1, u64::from(PAGE_SHIFT) * 8) as u32;
                 PcpSizes { batch, high_min: high as u32, high_max: high as u32 }
             }
-        },
-        PcpPolicy::MultiOrder | PcpPolicy::MultiOrderTrylock => {
-            let high = from_low_or_fraction();
-            PcpSizes { batch, high_min: high, high_max: high }
-        }
-        PcpPolicy::AutoTune => {
-            let high_min = from_low_or_fraction();
-            let high_max = if fraction == 0 { share(managed / 8) } else { high_min };
-            PcpSizes { batch, high_min, high_max }
-        }
+        };
     }
+    let high_min = share(managed.checked_div(fraction).unwrap_or(low));
+    let is_tuned = pcp.has_auto_tune() && fraction == 0;
+    let high_max = if is_tuned { share(managed / 8) } else { high_min };
+    PcpSizes { batch, high_min, high_max }
 }
 
 /// Everything that /proc/zoneinfo says of a zone's sizes and marks.

@@ -14,12 +14,13 @@ use std::fmt;
 
 use crate::clock::Ktime;
 use crate::cpuset::Cpuset;
-use crate::cpuset::swap::Allowed;
 use crate::ids::CpuId;
 use crate::mempolicy::Mempolicy;
 use crate::mm::Mm;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oracle::RequestLog;
+use crate::policy::cpuset::CpusetCx;
+use crate::policy::cpuset::swap::Allowed;
 use crate::race::Point;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Arc, Condvar, Mutex, SeqCount, Weak};
@@ -296,14 +297,8 @@ pub struct Cx {
     pub holds_port_lock: Cell<bool>,
     /// The task policy as the task itself sees it, without task_lock.
     pub mempolicy: RefCell<Option<Arc<Mempolicy>>>,
-    /// `cpuset=swap`: the snapshot that requests use, its number, whether one is under way, and
-    /// whether that ended because a newer one exists.
-    pub(crate) allowed: RefCell<Option<Arc<Allowed>>>,
-    pub(crate) allowed_generation: Cell<u32>,
-    /// The rebuild of the zonelists that the snapshot's lists were made from.
-    pub(crate) allowed_lists_version: Cell<u32>,
-    pub(crate) request_depth: Cell<u32>,
-    pub(crate) is_stale: Cell<bool>,
+    /// For the variants of the axis `cpuset`.
+    pub(crate) cpuset: CpusetCx,
     /// Interleave position (`il_prev`; `il_next` up to 4.12) and the rest of its weight.
     pub il_prev: Cell<u16>,
     /// Allocations left on `il_prev` under weighted interleave.
@@ -348,11 +343,7 @@ impl Cx {
             writes_zonelists: Cell::new(false),
             holds_port_lock: Cell::new(false),
             mempolicy: RefCell::new(mempolicy),
-            allowed: RefCell::new(None),
-            allowed_generation: Cell::new(0),
-            allowed_lists_version: Cell::new(0),
-            request_depth: Cell::new(0),
-            is_stale: Cell::new(false),
+            cpuset: CpusetCx::default(),
             il_prev: Cell::new(u16::MAX),
             il_weight: Cell::new(0),
             seen_at_d4: Cell::new([0; 2]),
@@ -372,8 +363,7 @@ impl Cx {
         *self.mempolicy.borrow_mut() = task.alloc_lock.lock().mempolicy.clone();
         self.il_prev.set(u16::MAX);
         self.il_weight.set(0);
-        self.allowed_generation.set(0);
-        *self.allowed.borrow_mut() = None;
+        self.cpuset = CpusetCx::default();
         self.task = task;
     }
 

@@ -18,7 +18,7 @@
 use crate::gfp::{AllocFlags, MigrateType, Wmark};
 use crate::ids::{MAX_NR_ZONES, MAX_PAGE_ORDER, NodeId, PAGE_SHIFT, PAGEBLOCK_NR_PAGES, ZoneIdx};
 use crate::machine::{Machine, Settings};
-use crate::policy::{Policy, Release, ReservesPolicy};
+use crate::policy::{Policy, Release};
 
 /// Numbers in `protection:`: one per zone, and one for ZONE_DEVICE.
 pub const NR_PROTECTION: usize = MAX_NR_ZONES + 1;
@@ -391,7 +391,7 @@ impl Lists {
 impl WatermarkRules {
     /// The rules of a policy.
     pub fn of(policy: &Policy) -> Self {
-        let fractions = policy.reserves == ReservesPolicy::Fractions;
+        let fractions = policy.reserves.has_fractions();
         Self {
             fractions,
             rights: if fractions {

@@ -12,49 +12,21 @@
 //! **Differs.** See [`crate::zonelist`] for the arrays and the order of stores, and
 //! [`crate::stop_machine`] for what stopping all CPUs is here.
 
-use crate::gfp::Gfp;
 use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
-use crate::policy::ZonelistPolicy;
+use crate::policy::zonelist::Around;
 use crate::race::Point;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, Task, count};
 use crate::zonelist::{Field, RebuildStep, fallback_order_line};
 
-/// What stands around the stores of a rebuild.
-#[derive(Clone, Copy, Debug)]
-struct Around {
-    /// The sequence is odd meanwhile.
-    seq: bool,
-    /// Interrupts are off on this CPU.
-    irqs_off: bool,
-    /// Printing is put off until the end.
-    defers_printk: bool,
-}
-
-impl Around {
-    fn of(policy: ZonelistPolicy, preempt_rt: bool) -> Self {
-        let (seq, irqs_off, defers_printk) = match policy {
-            ZonelistPolicy::StopMachine => (false, true, false),
-            ZonelistPolicy::Unprotected => (false, false, false),
-            ZonelistPolicy::Seqlock => (true, false, false),
-            ZonelistPolicy::SeqlockDeferredPrintk => (true, true, true),
-            // On PREEMPT_RT the lock sleeps and irqsave leaves interrupts on.
-            ZonelistPolicy::SeqlockIrqsave => (true, !preempt_rt, true),
-            ZonelistPolicy::Lockless => (true, !preempt_rt, false),
-        };
-        Self { seq, irqs_off, defers_printk }
-    }
-}
-
 impl Kernel {
     /// Rebuilds all zonelists at run time, by the variant.
     pub fn build_all_zonelists(&self, cx: &Cx) {
         let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
-        let policy = self.policy.zonelist;
-        let around = Around::of(policy, self.config.preempt_rt);
-        if policy == ZonelistPolicy::SeqlockDeferredPrintk && self.config.preempt_rt {
+        let around = self.policy.zonelist.around(self.config.preempt_rt);
+        if around.sleeps_with_irqs_off {
             let why = "write_seqlock sleeps on PREEMPT_RT and was called with interrupts off.";
             self.find(
                 cx,
@@ -65,7 +37,7 @@ impl Kernel {
         }
         // Interrupts first: a handler on this CPU that waits for the stop to end would keep them.
         let irqs = around.irqs_off.then(|| self.irqs_off(cx));
-        let stopped = (policy == ZonelistPolicy::StopMachine).then(|| self.stop_all_cpus(cx));
+        let stopped = around.stops_machine.then(|| self.stop_all_cpus(cx));
         {
             let _writer = self.zonelist_update_lock.lock();
             if around.seq {
@@ -134,24 +106,8 @@ impl Kernel {
         });
     }
 
-    /// `zonelist_iter_begin`: spins while a rebuild is inside (`lockless`: never).
-    pub fn zonelist_iter_begin(&self, cx: &Cx) -> u32 {
-        let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
-        let cookie = match self.policy.zonelist {
-            ZonelistPolicy::StopMachine | ZonelistPolicy::Unprotected => return 0,
-            ZonelistPolicy::Lockless => self.zonelist_update_seq.raw(),
-            ZonelistPolicy::Seqlock
-            | ZonelistPolicy::SeqlockDeferredPrintk
-            | ZonelistPolicy::SeqlockIrqsave => self.zonelist_seq_begin(cx),
-        };
-        if let (Some(observer), Some(start)) = (&cx.observer, start) {
-            observer.span("slow_entry", start);
-        }
-        self.point_event(cx, Point::F2Begin, [u64::from(cookie), 0, 0]);
-        cookie
-    }
-
-    fn zonelist_seq_begin(&self, cx: &Cx) -> u32 {
+    /// Waits for a rebuild that is inside; the cookie.
+    pub(crate) fn zonelist_seq_begin(&self, cx: &Cx) -> u32 {
         if self.zonelist_update_seq.raw() & 1 == 1 {
             cx.event(Point::F2Spin, [0; 3]);
         }
@@ -206,19 +162,5 @@ impl Kernel {
             writer.process.comm, writer.pid
         );
         vec![why.to_owned(), reader, writer]
-    }
-
-    /// `check_retry_zonelist`: has a rebuild been inside since the cookie was taken?
-    pub fn check_retry_zonelist(&self, gfp: Gfp, cookie: u32) -> bool {
-        match self.policy.zonelist {
-            ZonelistPolicy::StopMachine | ZonelistPolicy::Unprotected => false,
-            ZonelistPolicy::Lockless => {
-                let now = self.zonelist_update_seq.raw();
-                gfp.contains(Gfp::DIRECT_RECLAIM) && (now != cookie || now & 1 == 1)
-            }
-            ZonelistPolicy::Seqlock
-            | ZonelistPolicy::SeqlockDeferredPrintk
-            | ZonelistPolicy::SeqlockIrqsave => self.zonelist_update_seq.read_retry(cookie),
-        }
     }
 }

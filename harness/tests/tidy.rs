@@ -183,6 +183,38 @@ fn every_file_opens_with_its_story() {
     );
 }
 
+/// `CpusetPolicy::Swap`, but neither `CpusetPolicy::ALL` nor `CpusetPolicy::of_release`.
+fn names_a_variant(line: &str) -> bool {
+    let axes = ["Cpuset", "Rebind", "Exit", "Reserves", "Zonelist", "Offline", "Pcp"];
+    let is_variant = |rest: &str| {
+        let word: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        word.starts_with(char::is_uppercase) && word.contains(char::is_lowercase)
+    };
+    axes.iter().any(|axis| {
+        let path = format!("{axis}Policy::");
+        line.match_indices(&path).any(|(at, _)| is_variant(&line[at + path.len()..]))
+    })
+}
+
+/// A new variant is to touch one folder.
+#[test]
+fn variants_are_named_in_the_policy_folder_only() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources(&["allocator/src", "workloads/src", "results/src", "harness/src"]) {
+        if path.ends_with("tests.rs") || path.starts_with("allocator/src/policy/") {
+            continue;
+        }
+        let code = code(&text);
+        let lines = code.lines().enumerate().filter(|(_, line)| names_a_variant(line));
+        wrong.extend(lines.map(|(i, line)| format!("{path}:{}: {}", i + 1, line.trim())));
+    }
+    assert!(
+        wrong.is_empty(),
+        "ask the policy for a fact, or move the step to allocator/src/policy:\n{}",
+        wrong.join("\n")
+    );
+}
+
 #[test]
 fn files_stay_readable() {
     const LIMIT: usize = 750;
@@ -221,4 +253,6 @@ fn the_rules_see_an_offence() {
     let text = "//! std::sync in prose\nuse std::sync::Mutex;\n#[cfg(test)]\nmod tests { use std::thread; }";
     assert_eq!(hits("x.rs", &code(text), &["std::sync", "std::thread"]), ["x.rs:2: std::sync"]);
     assert!(sources(&["allocator/src"]).iter().any(|(path, _)| path == "allocator/src/lib.rs"));
+    assert!(names_a_variant("if self.policy.cpuset == CpusetPolicy::Swap {"));
+    assert!(!names_a_variant("CpusetPolicy::ALL, ExitPolicy::of_release(r), PcpPolicy::NAME"));
 }

@@ -13,11 +13,11 @@
 //! **Differs.** Nothing.
 
 use super::Cpuset;
-use super::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::NodeId;
 use crate::kernel::Kernel;
 use crate::nodemask::NodeMask;
+use crate::policy::cpuset::mems_of;
 use crate::sync::Arc;
 use crate::task::{Cx, Task, count, pf};
 use crate::zone::Zone;

@@ -15,7 +15,6 @@
 
 pub mod allowed;
 pub mod hotplug;
-pub mod swap;
 pub mod tasks;
 pub mod write;
 
@@ -25,7 +24,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Orderin
 use crate::sync::{Arc, Mutex, Weak};
 use crate::task::Task;
 
-pub use swap::AllowedLists;
+pub use crate::policy::cpuset::AllowedLists;
 pub use tasks::Migration;
 
 /// A flag file of a cpuset (v1 only).
@@ -250,9 +249,9 @@ pub struct CpusetTree {
     /// cpuset_migrate_mm_wq.
     migrations: Mutex<Vec<Migration>>,
     /// Copies of policies and allowed nodes that still succeed (`swap` only).
-    copies_left: AtomicU64,
+    pub(crate) copies_left: AtomicU64,
     /// The lists that were made last: all tasks of a cpuset get the same (`swap` only).
-    last_lists: Mutex<Option<Arc<AllowedLists>>>,
+    pub(crate) last_lists: Mutex<Option<Arc<AllowedLists>>>,
 }
 
 impl CpusetTree {

@@ -17,7 +17,6 @@ use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
 use crate::mm::Mm;
 use crate::nodemask::NodeMask;
-use crate::policy::RebindPolicy;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::sync::{self, Arc};
@@ -119,20 +118,18 @@ impl Kernel {
         let locked = task.alloc_lock.lock();
         let old = task.mems_allowed.load();
         let policy = locked.mempolicy.as_deref();
-        match self.policy.rebind {
-            RebindPolicy::TwoStep if policy.is_none() && old.intersects(newmems) => {
-                // need_loop is false: no reader can notice.
-                self.change_mems(cx, task, policy, &old, newmems);
-            }
-            RebindPolicy::TwoStep | RebindPolicy::OneStepRemapBase | RebindPolicy::OneStep => {
-                let _irqs_off = self.irqs_off(cx);
-                task.mems_allowed_seq.write_begin();
-                self.point(cx, Point::T3aSeqOdd);
-                self.change_mems(cx, task, policy, &old, newmems);
-                task.mems_allowed_seq.write_end();
-                self.point(cx, Point::T3aSeqEven);
-            }
+        let need_loop = policy.is_some() || !old.intersects(newmems);
+        if !need_loop && !self.policy.rebind.moves_sequence_always() {
+            // No reader can notice.
+            self.change_mems(cx, task, policy, &old, newmems);
+            return;
         }
+        let _irqs_off = self.irqs_off(cx);
+        task.mems_allowed_seq.write_begin();
+        self.point(cx, Point::T3aSeqOdd);
+        self.change_mems(cx, task, policy, &old, newmems);
+        task.mems_allowed_seq.write_end();
+        self.point(cx, Point::T3aSeqEven);
     }
 
     fn change_mems(
@@ -159,16 +156,15 @@ impl Kernel {
         let pid = u64::from(task.pid);
         let before = policy.nodes.load().low_word();
         let hook = |i| self.between_words(cx, Point::T3aPolicyWritten, i);
-        let after = match self.policy.rebind {
-            RebindPolicy::TwoStep => policy.rebind_step1(new, rules, hook).map(|bound| {
+        let after = if self.policy.rebind.has_two_steps() {
+            policy.rebind_step1(new, rules, hook).map(|bound| {
                 let both = policy.nodes.load().low_word();
                 self.point_event(cx, Point::T3aPolicyWritten, [before, both, pid]);
                 policy.rebind_step2(&bound, hook);
                 bound.nodes
-            }),
-            RebindPolicy::OneStepRemapBase | RebindPolicy::OneStep => {
-                policy.rebind_once(new, rules, hook)
-            }
+            })
+        } else {
+            policy.rebind_once(new, rules, hook)
         };
         if let Some(nodes) = after {
             self.rebinding_moves_own_turn(cx, &nodes);

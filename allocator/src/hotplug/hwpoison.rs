@@ -17,7 +17,6 @@ use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::mm::migrate::Migrated;
 use crate::page_alloc::Nodemask;
-use crate::policy::OfflinePolicy;
 use crate::task::{Cx, count};
 use crate::zone::Zone;
 
@@ -75,16 +74,10 @@ impl Kernel {
     }
 
     fn page_handle_poison(&self, cx: &Cx, zone: &Zone, pfn: Pfn) -> Result<(), SoftOfflineError> {
-        let disabled = match self.policy.offline {
-            OfflinePolicy::PcpDisable => Some(self.zone_pcp_disable(cx, zone)),
-            OfflinePolicy::BusyAtOnce
-            | OfflinePolicy::DrainEachPass
-            | OfflinePolicy::DrainOnce
-            | OfflinePolicy::DrainRetry => {
-                self.drain_all_pages(cx, Some(zone.id));
-                None
-            }
-        };
+        let disabled = self.policy.offline.disables_pcp().then(|| self.zone_pcp_disable(cx, zone));
+        if disabled.is_none() {
+            self.drain_all_pages(cx, Some(zone.id));
+        }
         let taken = self.take_page_off_buddy(cx, zone, pfn);
         if let Some(disabled) = disabled {
             self.zone_pcp_enable(cx, zone, disabled);

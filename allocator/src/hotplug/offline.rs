@@ -13,7 +13,7 @@ use crate::hotplug::{BlockId, HotplugError, OfflineBlock, OfflineStats};
 use crate::ids::{MAX_PAGE_ORDER, PAGEBLOCK_NR_PAGES, Pfn};
 use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
-use crate::policy::OfflinePolicy;
+use crate::policy::offline::FailedCheck;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, count};
@@ -54,9 +54,7 @@ impl Kernel {
         let _hotplug = self.mem_hotplug_lock.lock();
         let (first, pages) = self.block_range(block);
         let zone = self.online_zone_of(block)?;
-        let policy = self.policy.offline;
-        let disabled =
-            (policy == OfflinePolicy::PcpDisable).then(|| self.zone_pcp_disable(cx, zone));
+        let disabled = self.policy.offline.disables_pcp().then(|| self.zone_pcp_disable(cx, zone));
         let lru_disabled = self.policy.release.offline_disables_lru_cache();
         if lru_disabled {
             self.lru_cache_disable(cx);
@@ -127,14 +125,7 @@ impl Kernel {
                 if !self.policy.release.offline_disables_lru_cache() {
                     self.lru_add_drain_all(cx);
                 }
-                let drains = match policy {
-                    OfflinePolicy::DrainEachPass => true,
-                    OfflinePolicy::BusyAtOnce => std::mem::take(&mut migrated_since_drain),
-                    OfflinePolicy::DrainOnce
-                    | OfflinePolicy::DrainRetry
-                    | OfflinePolicy::PcpDisable => false,
-                };
-                if drains {
+                if policy.drains_before_scan(std::mem::take(&mut migrated_since_drain)) {
                     self.point(cx, Point::L5bDrain);
                     self.drain_all_pages(cx, Some(zone.id));
                     stats.drains += 1;
@@ -151,7 +142,7 @@ impl Kernel {
                     self.clock.sleep_ticks(1);
                 }
             }
-            if policy == OfflinePolicy::BusyAtOnce {
+            if policy.drains_before_check() {
                 self.drain_all_pages(cx, Some(zone.id));
                 stats.drains += 1;
             }
@@ -164,18 +155,16 @@ impl Kernel {
             let Some(pfn) = failing else { return Ok(()) };
             self.note_stray(cx, zone, pfn, &mut strays, stats);
             // L8
-            match policy {
-                OfflinePolicy::BusyAtOnce => {
+            match policy.after_failed_check() {
+                FailedCheck::Busy => {
                     self.note_busy(cx, pfn);
                     return Err(HotplugError::Busy(pfn.0));
                 }
-                OfflinePolicy::DrainRetry => {
+                FailedCheck::DrainAndRetry => {
                     self.drain_all_pages(cx, Some(zone.id));
                     stats.drains += 1;
                 }
-                OfflinePolicy::DrainEachPass
-                | OfflinePolicy::DrainOnce
-                | OfflinePolicy::PcpDisable => {}
+                FailedCheck::Retry => {}
             }
             self.point_event(cx, Point::L8Again, [u64::from(stats.passes), 0, 0]);
             crate::sync::yield_now();

@@ -13,14 +13,13 @@
 //! rebound (and crash); here they take the CPU's node.
 
 use super::{Mempolicy, Mode};
-use crate::cpuset::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, PAGE_SHIFT, Pfn, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::nodemask::{MaskWords, NodeMask};
 use crate::oracle::placement::Placement;
 use crate::page_alloc::Nodemask;
-use crate::policy::CpusetPolicy;
+use crate::policy::cpuset::mems_of;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::task::Cx;
@@ -85,36 +84,7 @@ impl Kernel {
         policy: Option<&Mempolicy>,
         position: IlPosition,
     ) -> Option<Pfn> {
-        match self.policy.cpuset {
-            CpusetPolicy::NoRecheck | CpusetPolicy::CookieRecheck => {
-                self.alloc_under_cookie(cx, gfp, order, policy, position)
-            }
-            CpusetPolicy::IntersectionRecheck
-            | CpusetPolicy::RecheckEachRetry
-            | CpusetPolicy::Swap => self.alloc_by_policy_once(cx, gfp, order, policy, position),
-        }
-    }
-
-    /// The outer cookie of releases up to 4.12: looked at only after the request has failed, which
-    /// is after the kill.
-    fn alloc_under_cookie(
-        &self,
-        cx: &Cx,
-        gfp: Gfp,
-        order: u8,
-        policy: Option<&Mempolicy>,
-        position: IlPosition,
-    ) -> Option<Pfn> {
-        loop {
-            let cookie = self.read_mems_allowed_begin(cx);
-            let page = self.alloc_by_policy_once(cx, gfp, order, policy, position);
-            if page.is_some()
-                || !self.read_mems_allowed_retry(cx, cookie)
-                || self.clock.is_aborted()
-            {
-                return page;
-            }
-        }
+        self.around_policy(cx, || self.alloc_by_policy_once(cx, gfp, order, policy, position))
     }
 
     #[inline]
@@ -181,7 +151,7 @@ impl Kernel {
         let nodes = Nodemask::Live(&policy.nodes);
         let page = self.alloc_pages(cx, first, order, nid, nodes);
         // A stale snapshot (`swap`) says nothing about the nodes' memory: begin again.
-        if page.is_some() || cx.is_stale.get() {
+        if page.is_some() || cx.cpuset.is_stale.get() {
             return page;
         }
         self.alloc_pages(cx, gfp, order, nid, Nodemask::None)

@@ -78,12 +78,9 @@ fn rebound_nodemask(flags: ModeFlags, old: &Bound, new: &NodeMask, rebind: Rebin
         (relative(&old.user_or_base, new), old.user_or_base)
     } else {
         let moved = old.nodes.remap(&old.user_or_base, new);
-        let base = match rebind {
-            RebindPolicy::TwoStep | RebindPolicy::OneStep => *new,
-            // The nodes that the policy happens to have stand for the whole cpuset from now on:
-            // the next remap has lost their positions.
-            RebindPolicy::OneStepRemapBase => moved,
-        };
+        // If the result is the base, the nodes that the policy happens to have stand for the whole
+        // cpuset from now on: the next remap has lost their positions.
+        let base = if rebind.remaps_from_result() { moved } else { *new };
         (moved, base)
     };
     Bound { nodes: if nodes.is_empty() { *new } else { nodes }, user_or_base }

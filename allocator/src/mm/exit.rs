@@ -1,7 +1,7 @@
-//! The end of an address space: exit_mm, mmput, and exit_mmap in the variants of the axis `exit`.
+//! The end of an address space: exit_mm, mmput, and the steps that exit_mmap consists of.
 //!
-//! **What.** KERNEL-FACTS E.6 (exit_mm) and E.8: one function for each variant, over the same steps:
-//! munlock, unmap, free_pgtables, finish. Labels Q1 to Q8 are E.8's.
+//! **What.** KERNEL-FACTS E.6 (exit_mm) and E.8: munlock, unmap, free_pgtables, finish. Labels Q1 to Q8
+//! are E.8's. The axis `exit` puts the steps in order: [`crate::policy::exit`].
 //!
 //! **Why.** The reaper may be walking the same areas. What keeps the two apart, and when
 //! MMF_OOM_SKIP hides the mm from the next victim search, is change 2.
@@ -11,12 +11,11 @@
 //! **Differs.** exit_aio, ksm_exit and khugepaged_exit are one race point; there are no notifiers.
 
 use crate::kernel::Kernel;
-use crate::mm::address_space::{SkipBy, mmf};
+use crate::mm::address_space::SkipBy;
 use crate::mm::gather::MmuGather;
 use crate::mm::page_table::Pte;
 use crate::mm::{Mm, VmFlags, Vma, Vpn};
 use crate::oracle::FindingKind;
-use crate::policy::ExitPolicy;
 use crate::race::Point;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
@@ -86,119 +85,15 @@ impl Kernel {
     }
 
     fn exit_mmap(&self, cx: &Cx, mm: &Mm) {
-        let end = Teardown::new(self, cx, mm);
-        match self.policy.exit {
-            ExitPolicy::MmUsers => mm_users(end),
-            ExitPolicy::LockAfterUnmap => lock_after_unmap(end),
-            ExitPolicy::LockBeforeUnmap => lock_before_unmap(end),
-            ExitPolicy::LockCycle => lock_cycle(end),
-            ExitPolicy::ReapInExit => reap_in_exit(end),
-            ExitPolicy::WriteLocked => write_locked(end),
-            ExitPolicy::SharedRead => shared_read(end),
-        }
+        self.policy.exit.tear_down(Teardown::new(self, cx, mm));
     }
-}
-
-/// Up to 4.13: no lock at all; `__mmput` sets SKIP behind it.
-fn mm_users(mut end: Teardown<'_>) {
-    end.notifier_release();
-    end.munlock();
-    end.unmap();
-    end.free_pgtables();
-    end.finish();
-    end.skip(SkipBy::ExitAfterUnmap);
-}
-
-/// The posted RFC.
-fn lock_after_unmap(mut end: Teardown<'_>) {
-    end.notifier_release();
-    end.munlock();
-    end.unmap();
-    let _lock = end.write_lock();
-    end.free_pgtables();
-    end.finish();
-    end.forget_areas();
-    end.unlocks();
-}
-
-/// The reviewer's placement.
-fn lock_before_unmap(mut end: Teardown<'_>) {
-    end.notifier_release();
-    let _lock = end.write_lock();
-    end.munlock();
-    end.unmap();
-    end.free_pgtables();
-    end.finish();
-    end.forget_areas();
-    end.unlocks();
-}
-
-/// 212925802454 (4.14): the lock cycle waits for a reaper that is inside; later ones see SKIP. But
-/// only if current is a victim itself.
-fn lock_cycle(mut end: Teardown<'_>) {
-    end.notifier_release();
-    end.munlock();
-    end.unmap();
-    end.skip(SkipBy::ExitAfterUnmap);
-    if end.cx.task.process.is_oom_victim() {
-        drop(end.write_lock());
-        end.unlocks();
-    }
-    end.free_pgtables();
-    end.finish();
-}
-
-/// 27ae357fa82b (frozen at 4.19).
-fn reap_in_exit(mut end: Teardown<'_>) {
-    end.notifier_release();
-    if end.mm.has(mmf::OOM_VICTIM) {
-        end.reap_itself();
-        end.skip(SkipBy::ExitBeforeUnmap);
-        drop(end.write_lock());
-        end.unlocks();
-    }
-    end.munlock();
-    end.unmap();
-    end.free_pgtables();
-    end.finish();
-}
-
-/// 64591e8605d6 (frozen at 5.17.0, which leaves `mm->mmap` set).
-fn write_locked(mut end: Teardown<'_>) {
-    end.notifier_release();
-    if end.mm.has(mmf::OOM_VICTIM) {
-        end.reap_itself();
-        end.skip(SkipBy::ExitBeforeUnmap);
-    }
-    let _lock = end.write_lock();
-    end.munlock();
-    end.unmap();
-    end.free_pgtables();
-    end.finish();
-    end.unlocks();
-}
-
-/// bf3980c85212 (frozen at 6.12).
-fn shared_read(mut end: Teardown<'_>) {
-    end.notifier_release();
-    {
-        end.k.point(end.cx, Point::QLock);
-        let _areas = end.mm.mmap_read_lock();
-        end.unmap();
-    }
-    end.skip(SkipBy::ExitAfterUnmap);
-    let _lock = end.write_lock();
-    end.free_pgtables();
-    end.finish();
-    end.forget_areas();
-    end.unlocks();
 }
 
 /// A teardown in progress: the steps that the variants put in order.
-struct Teardown<'a> {
-    k: &'a Kernel,
-    cx: &'a Cx,
-    mm: &'a Mm,
+pub(crate) struct Teardown<'a> {
+    pub(crate) k: &'a Kernel,
+    pub(crate) cx: &'a Cx,
+    pub(crate) mm: &'a Mm,
     /// The areas. With mm_users 0 nobody changes them any more.
     areas: Vec<Arc<Vma>>,
     gather: Option<MmuGather>,
@@ -213,35 +108,35 @@ impl<'a> Teardown<'a> {
         Self { k, cx, mm, areas, gather: Some(k.tlb_gather()), generation }
     }
 
-    fn notifier_release(&self) {
+    pub(crate) fn notifier_release(&self) {
         self.k.point(self.cx, Point::Q1Notifier);
     }
 
     /// mmap_lock for writing.
-    fn write_lock(&self) -> crate::mm::MmapWriteGuard<'a> {
+    pub(crate) fn write_lock(&self) -> crate::mm::MmapWriteGuard<'a> {
         self.k.point(self.cx, Point::QLock);
         let guard = self.mm.mmap_write_lock_in_exit();
         self.k.point_event(self.cx, Point::QLocked, [0; 3]);
         guard
     }
 
-    fn unlocks(&self) {
+    pub(crate) fn unlocks(&self) {
         self.k.point_event(self.cx, Point::QUnlock, [0; 3]);
     }
 
-    fn skip(&self, by: SkipBy) {
+    pub(crate) fn skip(&self, by: SkipBy) {
         self.mm.set_oom_skip(by);
         self.k.point_event(self.cx, Point::QSkip, [0; 3]);
     }
 
     /// The exiting task does the reaper's work on its own mm, without mmap_lock.
-    fn reap_itself(&self) {
+    pub(crate) fn reap_itself(&self) {
         self.k.point_event(self.cx, Point::QReap, [0; 3]);
         self.k.reap_areas(self.cx, self.mm, &self.areas);
     }
 
     /// Ends the locks of mlocked areas, page by page, before the unmap (up to 5.17).
-    fn munlock(&self) {
+    pub(crate) fn munlock(&self) {
         for vma in self.areas.iter().filter(|vma| vma.has(VmFlags::LOCKED)) {
             // From here on the area looks reapable to a reaper.
             vma.set_flags(vma.flags() - VmFlags::LOCKED);
@@ -281,7 +176,7 @@ impl<'a> Teardown<'a> {
     }
 
     /// U: unmap_vmas. The last pages stay in the batch until [`Teardown::finish`].
-    fn unmap(&mut self) {
+    pub(crate) fn unmap(&mut self) {
         let Some(gather) = &mut self.gather else { return };
         for vma in &self.areas {
             let range = (vma.start(), vma.end());
@@ -291,7 +186,7 @@ impl<'a> Teardown<'a> {
     }
 
     /// P: the page tables become tombstones, their pages wait in the batch.
-    fn free_pgtables(&mut self) {
+    pub(crate) fn free_pgtables(&mut self) {
         let (Some(first), Some(last)) = (self.areas.first(), self.areas.last()) else { return };
         let Some(gather) = &mut self.gather else { return };
         let range = (first.start(), last.end());
@@ -306,7 +201,7 @@ impl<'a> Teardown<'a> {
     }
 
     /// F: the last batch is freed, the areas become tombstones, their slab is given back.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(gather) = self.gather.take() {
             self.k.tlb_finish(self.cx, gather);
         }
@@ -325,7 +220,7 @@ impl<'a> Teardown<'a> {
     }
 
     /// `mm->mmap = NULL`, or the tree is destroyed: walks that begin later find nothing.
-    fn forget_areas(&self) {
+    pub(crate) fn forget_areas(&self) {
         self.mm.areas_gone.store(true, Ordering::Relaxed);
     }
 }

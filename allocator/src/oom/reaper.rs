@@ -17,7 +17,6 @@ use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::mm::address_space::{Rss, SkipBy, mmf};
 use crate::oom::reap_mm::Reaped;
-use crate::policy::ExitPolicy;
 use crate::race::Point;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
@@ -28,7 +27,7 @@ pub const MAX_OOM_REAP_RETRIES: u32 = 10;
 /// The pause after an attempt that failed (HZ/10).
 const PAUSE_NS: u64 = 100 * NS_PER_MS;
 /// OOM_REAPER_DELAY (5.18+).
-const DELAY_NS: u64 = 2_000 * NS_PER_MS;
+pub(crate) const DELAY_NS: u64 = 2_000 * NS_PER_MS;
 
 /// How the reaper of a variant behaves: E.7's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,47 +59,6 @@ pub enum Mrelease {
     HoldsUsers,
     /// Holds mm_count only and tests MMF_OOM_SKIP (5.17+).
     HoldsCount,
-}
-
-impl ReaperRules {
-    /// The reaper that belongs to a variant of the axis `exit`.
-    pub fn of(exit: ExitPolicy) -> Self {
-        let v4_13 = Self {
-            delay_ns: 0,
-            once_per_mm: false,
-            holds_oom_lock: true,
-            needs_users: true,
-            tests_skip: false,
-            reaps_mlocked: false,
-            skip_silences: false,
-            mrelease: Mrelease::None,
-        };
-        match exit {
-            ExitPolicy::MmUsers => v4_13,
-            ExitPolicy::LockAfterUnmap | ExitPolicy::LockBeforeUnmap => {
-                Self { needs_users: false, ..v4_13 }
-            }
-            ExitPolicy::LockCycle => Self { needs_users: false, tests_skip: true, ..v4_13 },
-            ExitPolicy::ReapInExit => Self {
-                needs_users: false,
-                tests_skip: true,
-                holds_oom_lock: false,
-                skip_silences: true,
-                mrelease: Mrelease::HoldsUsers,
-                ..v4_13
-            },
-            ExitPolicy::WriteLocked => Self {
-                once_per_mm: true,
-                mrelease: Mrelease::HoldsCount,
-                ..Self::of(ExitPolicy::ReapInExit)
-            },
-            ExitPolicy::SharedRead => Self {
-                delay_ns: DELAY_NS,
-                reaps_mlocked: true,
-                ..Self::of(ExitPolicy::WriteLocked)
-            },
-        }
-    }
 }
 
 /// A thread that was marked, and the mm that its group was chosen for.
@@ -173,7 +131,7 @@ enum Attempt {
 
 impl Kernel {
     pub(super) fn reaper_rules(&self) -> ReaperRules {
-        ReaperRules::of(self.policy.exit)
+        self.policy.exit.reaper_rules()
     }
 
     /// V11 (`wake_oom_reaper`, `queue_oom_reaper`): hands the mm of a marked thread to the reaper.

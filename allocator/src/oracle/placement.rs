@@ -14,12 +14,12 @@
 //!
 //! **Source.** KERNEL-FACTS D.4, S10, C.6, F.1.
 
-use crate::cpuset::swap::mems_of;
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
 use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::oracle::FindingKind;
+use crate::policy::cpuset::mems_of;
 use crate::task::{Cx, pf};
 
 /// What a request saw before D.4 looked at the masks.

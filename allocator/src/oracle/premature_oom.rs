@@ -20,7 +20,6 @@ use crate::kernel::Kernel;
 use crate::oracle::finding::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
-use crate::policy::ZonelistPolicy;
 use crate::sync;
 use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
@@ -224,7 +223,7 @@ impl Kernel {
 
     /// `lockless` lets a request that can't wait fail while zonelists are rebuilt: its price, counted.
     fn note_spurious_failure(&self, cx: &Cx, req: &Request<'_>, log: &RequestLog, usable: Usable) {
-        if self.policy.zonelist != ZonelistPolicy::Lockless
+        if !self.policy.zonelist.readers_only_look()
             || req.gfp.contains(Gfp::DIRECT_RECLAIM)
             || usable.by_both.is_none()
         {

@@ -12,7 +12,6 @@ use crate::oracle::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::retry::RetryState;
 use crate::page_alloc::slow::Request;
-use crate::policy::ZonelistPolicy;
 use crate::sync::atomic::Ordering;
 use crate::task::{Cx, pf};
 
@@ -84,7 +83,7 @@ impl Kernel {
     fn note_busy_reader(&self, cx: &Cx) {
         let writer = self.zonelist_writer_cpu.load(Ordering::Relaxed);
         let outranks = self.config.preempt_rt
-            && self.policy.zonelist == ZonelistPolicy::Lockless
+            && self.policy.zonelist.readers_only_look()
             && writer == u32::from(cx.cpu().0) + 1
             && cx.task.has(pf::RT);
         if outranks {

@@ -149,32 +149,25 @@ pub fn reserve_floor(policy: ReservesPolicy, flags: AllocFlags, min: u64) -> u64
         return 0;
     }
     let half = min - min / 2;
-    match policy {
-        ReservesPolicy::Fractions => {
-            let min_reserve = flags.contains(AllocFlags::MIN_RESERVE);
-            let mut level = min;
-            if min_reserve {
-                level = half;
-                if flags.contains(AllocFlags::NON_BLOCK) {
-                    level -= level / 4;
-                }
-            }
-            if flags.contains(AllocFlags::OOM) { level - level / 2 } else { level }
-        }
-        ReservesPolicy::None
-        | ReservesPolicy::FullThread
-        | ReservesPolicy::FullGroup
-        | ReservesPolicy::Half
-        | ReservesPolicy::HalfOr => {
-            let level = if flags.contains(AllocFlags::HIGH) { half } else { min };
-            if flags.contains(AllocFlags::OOM) {
-                level - level / 2
-            } else if flags.contains(AllocFlags::HARDER) {
-                level - level / 4
-            } else {
-                level
+    let mut level = min;
+    if policy.has_fractions() {
+        if flags.contains(AllocFlags::MIN_RESERVE) {
+            level = half;
+            if flags.contains(AllocFlags::NON_BLOCK) {
+                level -= level / 4;
             }
         }
+        return if flags.contains(AllocFlags::OOM) { level - level / 2 } else { level };
+    }
+    if flags.contains(AllocFlags::HIGH) {
+        level = half;
+    }
+    if flags.contains(AllocFlags::OOM) {
+        level - level / 2
+    } else if flags.contains(AllocFlags::HARDER) {
+        level - level / 4
+    } else {
+        level
     }
 }
 

@@ -20,7 +20,6 @@ pub mod walk;
 
 use std::cell::Cell;
 
-use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;

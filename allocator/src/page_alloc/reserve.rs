@@ -11,7 +11,6 @@ use crate::oom::OomControl;
 use crate::oracle::Looked;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
-use crate::policy::ReservesPolicy;
 use crate::policy::release::{HighatomicLimit, VictimExit};
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
@@ -101,25 +100,17 @@ impl Kernel {
     /// S19c: a victim that got nothing from its reserve leaves the loop. Whose mark counts and
     /// which flag is looked for follows the `reserves` axis; the form of the test the release.
     pub fn victim_exit(&self, cx: &Cx, gfp: Gfp, flags: AllocFlags) -> bool {
-        let (victim, reserve) = match self.policy.reserves {
-            ReservesPolicy::None => return false,
-            ReservesPolicy::FullThread => (cx.task.has(pf::TIF_MEMDIE), AllocFlags::NO_WATERMARKS),
-            ReservesPolicy::FullGroup => {
-                (cx.task.process.is_oom_victim(), AllocFlags::NO_WATERMARKS)
-            }
-            ReservesPolicy::Half | ReservesPolicy::HalfOr | ReservesPolicy::Fractions => {
-                (cx.task.process.is_oom_victim(), AllocFlags::OOM)
-            }
-        };
+        let victim = cx.task.process.is_oom_victim();
+        let right = self.policy.reserves.victim_right(victim, cx.task.has(pf::TIF_MEMDIE));
         let nomemalloc = gfp.contains(Gfp::NOMEMALLOC);
-        victim
+        !right.is_empty()
             && match self.rules.victim_exit {
                 VictimExit::BeforeReclaim => false,
                 VictimExit::Memdie => true,
                 // `==` in the kernel, but half-or needs `&` (DESIGN section 5).
                 VictimExit::MemdieNoWatermarks
                 | VictimExit::FlagsEqualOom
-                | VictimExit::FlagsHoldOom => flags.contains(reserve) || nomemalloc,
+                | VictimExit::FlagsHoldOom => flags.contains(right) || nomemalloc,
             }
     }
 

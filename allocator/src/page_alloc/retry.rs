@@ -4,17 +4,13 @@
 //! `should_compact_retry`, and direct reclaim with the look that follows it (KERNEL-FACTS B.5 to
 //! B.8, C.6).
 //!
-//! **Why in one place.** The axis `cpuset` acts here and, for the place of the test, in
-//! [`super::slow`]; nowhere else.
+//! The axis `cpuset` has its own part of these, in [`crate::policy::cpuset`].
 
-use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{PAGE_ALLOC_COSTLY_ORDER, Pfn};
 use crate::kernel::Kernel;
+use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
-use crate::page_alloc::{AllocContext, Nodemask};
-use crate::policy::CpusetPolicy;
-use crate::race::Point;
 use crate::task::{Cx, pf};
 use crate::zone::Wmark;
 
@@ -59,48 +55,6 @@ impl Kernel {
     ) -> bool {
         self.check_retry_cpuset(cx, ac, cookies.cpuset)
             || self.check_retry_zonelist(req.gfp, cookies.zonelist)
-    }
-
-    fn check_retry_cpuset(&self, cx: &Cx, ac: &AllocContext<'_>, cookie: u32) -> bool {
-        match self.policy.cpuset {
-            CpusetPolicy::NoRecheck | CpusetPolicy::CookieRecheck => {
-                // C2
-                self.read_mems_allowed_retry(cx, cookie)
-            }
-            CpusetPolicy::IntersectionRecheck | CpusetPolicy::RecheckEachRetry => {
-                self.nodemask_dropped(cx, ac) || self.read_mems_allowed_retry(cx, cookie)
-            }
-            CpusetPolicy::Swap => {
-                let stale = !cx.in_interrupt() && self.newer_allowed_exists(cx);
-                cx.is_stale.set(stale);
-                stale || self.nodemask_dropped(cx, ac)
-            }
-        }
-    }
-
-    /// C1: a nodemask that does not meet mems_allowed is dropped: the cpuset wins and the policy is
-    /// ignored for this request.
-    fn nodemask_dropped(&self, cx: &Cx, ac: &AllocContext<'_>) -> bool {
-        if !self.cpusets_enabled() || self.nodemask_meets_mems(cx, ac.nodemask.get()) {
-            return false;
-        }
-        let nodes = ac.nodemask.get().load().unwrap_or_default();
-        let mems = cx.task.mems_allowed.load();
-        ac.nodemask.set(Nodemask::None);
-        self.point_event(cx, Point::C1Empty, [nodes.low_word(), mems.low_word(), 0]);
-        true
-    }
-
-    /// Does the mask meet mems_allowed? Both are read word by word, unlocked (J1-e's torn read).
-    fn nodemask_meets_mems(&self, cx: &Cx, nodemask: Nodemask<'_>) -> bool {
-        let at_word = |_| self.point(cx, Point::C1MaskWord);
-        let allowed = self.request_allowed(cx);
-        let mems = mems_of(allowed.as_deref(), cx);
-        match nodemask {
-            Nodemask::None => true,
-            Nodemask::Live(mask) => mems.intersects_with(mask, at_word),
-            Nodemask::Fixed(mask) => mems.intersects_with(mask, at_word),
-        }
     }
 
     /// S14: reclaims, looks, and once drains the pcplists and looks again

@@ -6,14 +6,13 @@
 //! **Differs.** Compaction is what merging gives: S6 and S15 try nothing and S18 answers as a
 //! kernel without CONFIG_COMPACTION does.
 
-use crate::cpuset::swap::mems_of;
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{NodeId, PAGE_ALLOC_COSTLY_ORDER, Pfn};
 use crate::kernel::Kernel;
 use crate::oracle::{Looked, RequestLog};
 use crate::page_alloc::retry::{Cookies, RetryState};
 use crate::page_alloc::{AllocContext, Nodemask};
-use crate::policy::CpusetPolicy;
+use crate::policy::cpuset::mems_of;
 use crate::policy::release::VictimExit;
 use crate::race::Point;
 use crate::task::{Cx, count, pf};
@@ -75,7 +74,7 @@ impl Kernel {
         loop {
             // S1. Up to 4.9 the caller's cookie is older and looked at only after a failure.
             let mut state = RetryState::new(Cookies {
-                cpuset: self.read_mems_allowed_begin(cx),
+                cpuset: self.cpuset_cookie(cx),
                 zonelist: self.zonelist_iter_begin(cx),
             });
             cx.request.borrow_mut().restart(self.zonelist_update_seq.raw());
@@ -91,8 +90,7 @@ impl Kernel {
                 Outcome::Restart => {}
                 Outcome::NoPage => {
                     // S20
-                    let again = self.policy.cpuset != CpusetPolicy::NoRecheck
-                        && self.check_retry(cx, req, ac, &state.cookies);
+                    let again = self.recheck_before_end(cx, req, ac, &state.cookies);
                     self.point_event(cx, Point::S20Nopage, [u64::from(again), 0, 0]);
                     if !again {
                         match self.nofail_last_resort(cx, req, ac) {
@@ -103,7 +101,7 @@ impl Kernel {
                 }
             }
             // `swap`: the caller begins again with the newest snapshot.
-            if cx.is_stale.get() && !cx.in_interrupt() {
+            if cx.cpuset.is_stale.get() && !cx.in_interrupt() {
                 return None;
             }
             count(&cx.stats.restarts, 1);
@@ -128,7 +126,7 @@ impl Kernel {
         let mut flags = self.gfp_to_alloc_flags(cx, gfp, order);
         // S3: fresh position (not up to 4.9) for the zonelist and nodemask as they are: what C1 or
         // S10 dropped stays dropped.
-        if self.policy.cpuset != CpusetPolicy::NoRecheck {
+        if self.takes_new_position() {
             ac.preferred_zoneref.set(self.first_zones_zonelist::<true>(
                 cx,
                 ac.zonelist.get(),
@@ -137,7 +135,7 @@ impl Kernel {
             ));
         }
         self.preferred_event(cx, Point::S3Preferred, ac);
-        if ac.preferred_zone().is_none() && self.policy.cpuset != CpusetPolicy::NoRecheck {
+        if ac.preferred_zone().is_none() && self.takes_new_position() {
             return Outcome::NoPage;
         }
         // S3b
@@ -172,9 +170,7 @@ impl Kernel {
             if state.passes > 1 {
                 count(&cx.stats.slow_retries, 1);
             }
-            if self.policy.cpuset == CpusetPolicy::RecheckEachRetry
-                && self.check_retry(cx, req, ac, &state.cookies)
-            {
+            if self.recheck_at_retry(cx, req, ac, &state.cookies) {
                 return Outcome::Restart;
             }
             self.note_passes(cx, req, ac, state);
@@ -243,13 +239,7 @@ impl Kernel {
                 continue;
             }
             // S19a
-            let changed = match self.policy.cpuset {
-                CpusetPolicy::NoRecheck => false,
-                CpusetPolicy::CookieRecheck
-                | CpusetPolicy::IntersectionRecheck
-                | CpusetPolicy::RecheckEachRetry
-                | CpusetPolicy::Swap => self.check_retry(cx, req, ac, &state.cookies),
-            };
+            let changed = self.recheck_before_end(cx, req, ac, &state.cookies);
             self.look(cx, req, Looked::Check);
             self.point_event(cx, Point::S19aCheck, [u64::from(changed), 0, 0]);
             if changed {

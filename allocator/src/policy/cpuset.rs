@@ -11,10 +11,19 @@
 //! **Differs.** `swap` is the redesign that the author of the 4.13 series described; it never
 //! existed in the kernel.
 
+#[cfg(not(loom))]
+mod recheck;
+#[cfg(not(loom))]
+pub mod swap;
+
 use super::Expect::{Counted, Excluded, Shows};
 use super::Family::{J1aTask, J1aVma, J1b, J1c, J1d, J1e};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
+#[cfg(not(loom))]
+pub use swap::AllowedLists;
+#[cfg(not(loom))]
+pub(crate) use swap::{CpusetCx, mems_of};
 
 /// How an allocation notices that its allowed nodes changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +90,12 @@ impl CpusetPolicy {
                 expect: &SWAP,
             },
         }
+    }
+
+    /// Does a request keep one snapshot of its policy and allowed nodes, and start again when there is a
+    /// newer one?
+    pub fn swaps(self) -> bool {
+        self == Self::Swap
     }
 
     fn choice(release: Release) -> Self {

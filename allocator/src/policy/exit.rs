@@ -11,6 +11,9 @@
 //! **Differs.** `lock-after-unmap` is the RFC as posted, `lock-before-unmap` the reviewer's
 //! placement; neither was merged.
 
+#[cfg(not(loom))]
+mod order;
+
 use super::Expect::{Counted, Excluded, Residual, Shows};
 use super::Family::{J2a, J2b, J2c, J2d, J2e, J2f, J2g, J2gExit, J2h};
 use super::axis::{VariantInfo, axis};

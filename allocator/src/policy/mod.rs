@@ -4,8 +4,10 @@
 //! that is no axis, and each axis is an enum with its own file, words, sources and expectations.
 //! A spec names one: `v4.11`, or `mainline,exit=mm-users`.
 //!
-//! **Why.** A mechanism asks the policy where it acts, by an exhaustive match; a new variant touches
-//! this folder and that one place.
+//! **Why.** What a variant does is written here, too: as facts that a mechanism asks for, or as the
+//! steps themselves where variants differ in kind (`cpuset/recheck.rs`, `exit/order.rs`,
+//! `zonelist/reader.rs`). All matches are exhaustive, no other code names a variant, and a new one
+//! touches this folder only (`harness/tests/tidy.rs` sees to that).
 //!
 //! **Source.** The releases named; the choices that each shipped are the preset table, which is
 //! each axis's `choice`.

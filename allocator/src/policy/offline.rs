@@ -31,6 +31,17 @@ pub enum OfflinePolicy {
     PcpDisable,
 }
 
+/// What an offline does when the final check has found a page (L8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedCheck {
+    /// Gives up: -EBUSY.
+    Busy,
+    /// Drains the pcplists and looks at the range again.
+    DrainAndRetry,
+    /// Looks at the range again.
+    Retry,
+}
+
 axis!(
     OfflinePolicy,
     Offline,
@@ -76,6 +87,36 @@ impl OfflinePolicy {
                 releases: "from 5.11 on",
                 expect: &PCP_DISABLE,
             },
+        }
+    }
+
+    /// Are the zone's pcplists disabled, and drained on every CPU, from before the isolation to after
+    /// the offline (L2, L11)?
+    pub fn disables_pcp(self) -> bool {
+        self == Self::PcpDisable
+    }
+
+    /// L5b: is there a drain before this look at the range? `migrated`: pages have been moved away since
+    /// the last one.
+    pub fn drains_before_scan(self, migrated: bool) -> bool {
+        match self {
+            Self::DrainEachPass => true,
+            Self::BusyAtOnce => migrated,
+            Self::DrainOnce | Self::DrainRetry | Self::PcpDisable => false,
+        }
+    }
+
+    /// Is there a drain before the final check (L7)?
+    pub fn drains_before_check(self) -> bool {
+        self == Self::BusyAtOnce
+    }
+
+    /// L8: what follows a failed check.
+    pub fn after_failed_check(self) -> FailedCheck {
+        match self {
+            Self::BusyAtOnce => FailedCheck::Busy,
+            Self::DrainRetry => FailedCheck::DrainAndRetry,
+            Self::DrainEachPass | Self::DrainOnce | Self::PcpDisable => FailedCheck::Retry,
         }
     }
 

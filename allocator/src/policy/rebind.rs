@@ -53,6 +53,22 @@ impl RebindPolicy {
         }
     }
 
+    /// Does a rebind first write old and new nodes, then the new ones?
+    pub fn has_two_steps(self) -> bool {
+        self == Self::TwoStep
+    }
+
+    /// Does the sequence count move although the task has no policy and its old and new nodes meet, so
+    /// that no reader needs to notice?
+    pub fn moves_sequence_always(self) -> bool {
+        !self.has_two_steps()
+    }
+
+    /// Is the result of a remap the base of the next? Else the mask that was applied is.
+    pub fn remaps_from_result(self) -> bool {
+        self == Self::OneStepRemapBase
+    }
+
     fn choice(release: Release) -> Self {
         if release >= Release::V5_4 {
             Self::OneStep

@@ -92,29 +92,43 @@ impl ReservesPolicy {
             Self::FullThread
         }
     }
-}
 
-impl ReservesPolicy {
+    /// S9: what an OOM victim may take of the reserve: empty, OOM or NO_WATERMARKS. `group`: its thread
+    /// group was chosen; `memdie`: this thread carries TIF_MEMDIE.
+    #[inline]
+    pub fn victim_right(self, group: bool, memdie: bool) -> AllocFlags {
+        let (has, right) = match self {
+            Self::None => (false, AllocFlags::empty()),
+            Self::FullThread => (memdie, AllocFlags::NO_WATERMARKS),
+            Self::FullGroup => (group, AllocFlags::NO_WATERMARKS),
+            Self::Half | Self::HalfOr | Self::Fractions => (group, AllocFlags::OOM),
+        };
+        if has { right } else { AllocFlags::empty() }
+    }
+
+    /// S9: do rights join the request's other flags? Else they replace them.
+    #[inline]
+    pub fn adds_rights(self) -> bool {
+        self == Self::HalfOr
+    }
+
+    /// Are the rights those of 6.3: MIN_RESERVE, NON_BLOCK and HIGHATOMIC, and OOM takes half of what
+    /// they leave? Else HIGH, HARDER and OOM.
+    #[inline]
+    pub fn has_fractions(self) -> bool {
+        self == Self::Fractions
+    }
+
     /// The right by which a request of order > 0 uses and makes the highatomic reserve.
     #[inline]
     pub fn highatomic_flag(self) -> AllocFlags {
-        match self {
-            Self::Fractions => AllocFlags::HIGHATOMIC,
-            Self::None | Self::FullThread | Self::FullGroup | Self::Half | Self::HalfOr => {
-                AllocFlags::HARDER
-            }
-        }
+        if self.has_fractions() { AllocFlags::HIGHATOMIC } else { AllocFlags::HARDER }
     }
 
     /// The right that __GFP_NOFAIL gets as its last resort (S21).
     #[inline]
     pub fn nofail_flag(self) -> AllocFlags {
-        match self {
-            Self::Fractions => AllocFlags::MIN_RESERVE,
-            Self::None | Self::FullThread | Self::FullGroup | Self::Half | Self::HalfOr => {
-                AllocFlags::HARDER
-            }
-        }
+        if self.has_fractions() { AllocFlags::MIN_RESERVE } else { AllocFlags::HARDER }
     }
 }
 

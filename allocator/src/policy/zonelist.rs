@@ -10,10 +10,17 @@
 //!
 //! **Differs.** `lockless` is the alternative of 9 August 2023 (v2), not merged.
 
+#[cfg(not(loom))]
+mod reader;
+#[cfg(not(loom))]
+mod writer;
+
 use super::Expect::{Excluded, Residual, Shows};
 use super::Family::{J4a, J4b, J4c, J4d, J4e, J4f};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
+#[cfg(not(loom))]
+pub(crate) use writer::Around;
 
 /// How readers notice a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +92,12 @@ impl ZonelistPolicy {
                 expect: const { &cells([Excluded, Excluded, Excluded, Shows]) },
             },
         }
+    }
+
+    /// Do readers take the sequence as it is, odd or not, instead of waiting, and compare it only if they
+    /// can reclaim?
+    pub fn readers_only_look(self) -> bool {
+        self == Self::Lockless
     }
 
     fn choice(release: Release) -> Self {

@@ -108,9 +108,10 @@ fn min_free_kbytes(machine: &Machine, release: Release) -> u64 {
 }
 
 fn zone(zone: &ZoneComputed, axis: PcpPolicy, protections: usize) -> Zone {
-    let (high_min, high_max) = match axis {
-        PcpPolicy::AutoTune => (Some(zone.pcp.high_min.into()), Some(zone.pcp.high_max.into())),
-        PcpPolicy::Order0 | PcpPolicy::MultiOrder | PcpPolicy::MultiOrderTrylock => (None, None),
+    let (high_min, high_max) = if axis.has_auto_tune() {
+        (Some(zone.pcp.high_min.into()), Some(zone.pcp.high_max.into()))
+    } else {
+        (None, None)
     };
     Zone {
         node: zone.sizes.node.0,

@@ -25,9 +25,9 @@
 //! count, for those who look at other tasks (the OOM killer, the oracle, set_mempolicy). Lists that a
 //! rebuild (memory hotplug) has made old are made anew before the next request.
 
-use std::cell::Ref;
+use std::cell::{Cell, Ref, RefCell};
 
-use super::CpusetError;
+use crate::cpuset::CpusetError;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
@@ -36,7 +36,6 @@ use crate::mempolicy::rebind::RebindRules;
 use crate::mm::Mm;
 use crate::mm::vma::{Vma, VmaLocked};
 use crate::nodemask::{AtomicNodeMask, NodeMask};
-use crate::policy::CpusetPolicy;
 use crate::race::Point;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, RwLockWriteGuard};
@@ -82,6 +81,21 @@ impl AllowedLists {
     }
 }
 
+/// What a context carries for the variants of the axis.
+#[derive(Debug, Default)]
+pub(crate) struct CpusetCx {
+    /// The snapshot that requests use.
+    allowed: RefCell<Option<Arc<Allowed>>>,
+    /// Its number.
+    generation: Cell<u32>,
+    /// The rebuild of the zonelists that its lists were made from.
+    lists_version: Cell<u32>,
+    /// Is a request under way?
+    request_depth: Cell<u32>,
+    /// Did that end because a newer snapshot exists?
+    pub(crate) is_stale: Cell<bool>,
+}
+
 /// The nodes that current may use: those of its request's snapshot, or the live mask.
 #[inline]
 pub(crate) fn mems_of<'a>(allowed: Option<&'a Allowed>, cx: &'a Cx) -> &'a AtomicNodeMask {
@@ -92,16 +106,16 @@ impl Kernel {
     /// The snapshot of the request in progress; None in the other variants and outside of requests.
     #[inline]
     pub(crate) fn request_allowed<'c>(&self, cx: &'c Cx) -> Option<Ref<'c, Allowed>> {
-        if !self.swaps_policies() || cx.request_depth.get() == 0 {
+        if !self.swaps_policies() || cx.cpuset.request_depth.get() == 0 {
             return None;
         }
-        Ref::filter_map(cx.allowed.borrow(), |allowed| allowed.as_deref()).ok()
+        Ref::filter_map(cx.cpuset.allowed.borrow(), |allowed| allowed.as_deref()).ok()
     }
 
     /// Are policies and allowed nodes swapped?
     #[inline]
     pub fn swaps_policies(&self) -> bool {
-        self.policy.cpuset == CpusetPolicy::Swap
+        self.policy.cpuset.swaps()
     }
 
     /// Publishes a task's nodes and policy as they are under its task_lock.
@@ -137,8 +151,8 @@ impl Kernel {
     #[inline]
     pub(crate) fn take_newest_allowed(&self, cx: &Cx) {
         let newest = cx.task.allowed_generation.load(Ordering::Relaxed);
-        let is_old = self.zonelists.version() != cx.allowed_lists_version.get();
-        if newest == 0 || newest != cx.allowed_generation.get() || is_old {
+        let is_old = self.zonelists.version() != cx.cpuset.lists_version.get();
+        if newest == 0 || newest != cx.cpuset.generation.get() || is_old {
             self.take_newest_allowed_slow(cx);
         }
     }
@@ -153,15 +167,15 @@ impl Kernel {
         let Some(allowed) = locked.allowed.clone() else { return };
         drop(locked);
         cx.mempolicy.borrow_mut().clone_from(&allowed.mempolicy);
-        cx.allowed_generation.set(allowed.generation);
-        cx.allowed_lists_version.set(allowed.lists.version);
-        *cx.allowed.borrow_mut() = Some(allowed);
+        cx.cpuset.generation.set(allowed.generation);
+        cx.cpuset.lists_version.set(allowed.lists.version);
+        *cx.cpuset.allowed.borrow_mut() = Some(allowed);
     }
 
     /// S19a, S20: has an update made a newer snapshot than the request's own?
     #[inline]
     pub(crate) fn newer_allowed_exists(&self, cx: &Cx) -> bool {
-        cx.task.allowed_generation.load(Ordering::Relaxed) != cx.allowed_generation.get()
+        cx.task.allowed_generation.load(Ordering::Relaxed) != cx.cpuset.generation.get()
     }
 
     /// Runs a request that starts again, with the newest snapshot, when it says that it is stale.
@@ -172,16 +186,16 @@ impl Kernel {
         cx: &Cx,
         mut request: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        if !self.swaps_policies() || cx.in_interrupt() || cx.request_depth.get() > 0 {
+        if !self.swaps_policies() || cx.in_interrupt() || cx.cpuset.request_depth.get() > 0 {
             return request();
         }
         loop {
             self.take_newest_allowed(cx);
-            cx.is_stale.set(false);
-            cx.request_depth.set(1);
+            cx.cpuset.is_stale.set(false);
+            cx.cpuset.request_depth.set(1);
             let result = request();
-            cx.request_depth.set(0);
-            if result.is_some() || !cx.is_stale.get() || self.clock.is_aborted() {
+            cx.cpuset.request_depth.set(0);
+            if result.is_some() || !cx.cpuset.is_stale.get() || self.clock.is_aborted() {
                 return result;
             }
             count(&cx.stats.restarts, 1);
@@ -190,7 +204,7 @@ impl Kernel {
 
     /// Makes the copies that an update of the task needs, publishes them, and keeps the live mask
     /// that others look at in step (T3a).
-    pub(super) fn swap_task_nodemask(
+    pub(crate) fn swap_task_nodemask(
         &self,
         cx: &Cx,
         task: &Task,
@@ -222,7 +236,7 @@ impl Kernel {
 
     /// T3c for one VMA: its policy is swapped for a rebound copy. The caller holds mmap_lock for
     /// writing, and gets the VMA's lock to hold on.
-    pub(super) fn swap_vma_policy<'v>(
+    pub(crate) fn swap_vma_policy<'v>(
         &self,
         cx: &Cx,
         mm: &Mm,
