@@ -26,6 +26,7 @@ use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, MaskWords, NodeMask};
 use crate::oracle::{Looked, RequestLog};
 use crate::page_alloc::walk::{Look, Walk};
+use crate::policy::cpuset::mems_of;
 use crate::policy::release::FastPathCpuset;
 use crate::sync;
 use crate::sync::atomic::Ordering;

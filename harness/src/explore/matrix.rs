@@ -161,13 +161,9 @@ pub fn summary(matrix: &Matrix, effort: &Effort, seconds: f64) -> String {
     );
     let cells = rows.len();
     let verdict = match wrong {
-        0 => "as expected".to_owned(),
-        n => format!("as expected but {n}, which differ"),
+        0 => format!("{cells} cells as expected"),
+        n => format!("{} of {cells} cells as expected, {n} not", cells - n),
     };
-    let _ = writeln!(
-        text,
-        "{cells} cells {verdict}; {} schedules in {seconds:.1} s",
-        thousands(executed)
-    );
+    let _ = writeln!(text, "{verdict}; {} schedules in {seconds:.1} s", thousands(executed));
     text
 }
