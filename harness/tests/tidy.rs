@@ -154,7 +154,7 @@ fn the_model_and_its_explored_twin_have_the_same_dependencies() {
     let of = |package: &str| {
         let (_, found) = dependencies.iter().find(|(n, _)| n == package).expect(package);
         let only_one_world =
-            ["loom", "shuttle", "libc", "parking_lot", "quanta", "crossbeam", "lock_api"];
+            ["loom", "shuttle", "libc", "parking_lot", "quanta", "crossbeam", "lock_api", "rustix"];
         let mut found: Vec<String> = found
             .iter()
             .filter(|d| !only_one_world.iter().any(|o| d.starts_with(o)))
