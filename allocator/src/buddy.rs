@@ -73,6 +73,43 @@ pub struct FreedBlocks {
     pub highatomic: i64,
 }
 
+/// Blocks of one order and type that follow each other and are freed in this or the opposite order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The lowest frame.
+    pub first: Pfn,
+    /// How many blocks.
+    pub blocks: u32,
+    /// Order of each.
+    pub order: u8,
+    /// The type to whose lists they go.
+    pub migratetype: MigrateType,
+    /// The highest is freed first.
+    pub descends: bool,
+}
+
+impl Run {
+    /// A run of one block.
+    #[inline]
+    pub fn new(first: Pfn, order: u8, migratetype: MigrateType) -> Self {
+        Self { first, blocks: 1, order, migratetype, descends: false }
+    }
+
+    /// The run with one more block, if that is the next.
+    #[inline]
+    pub fn and(self, pfn: Pfn, migratetype: MigrateType) -> Option<Self> {
+        let Self { first, blocks, order, descends, .. } = self;
+        if migratetype != self.migratetype {
+            return None;
+        }
+        let more = Self { blocks: blocks + 1, ..self };
+        if pfn.0 + (1 << order) == first.0 && (descends || blocks == 1) {
+            return Some(Self { first: pfn, descends: true, ..more });
+        }
+        (pfn.0 == first.0 + (blocks << order) && !descends).then_some(more)
+    }
+}
+
 impl FreedBlocks {
     /// One more, of a type.
     #[inline]
@@ -216,6 +253,30 @@ impl Buddy<'_> {
         let to =
             if to == FreeTo::Head && self.is_merge_likely(pfn, order) { FreeTo::Tail } else { to };
         self.add_to_list(pfn, order, migratetype, to);
+    }
+
+    /// What [`Buddy::merge`] of each block of a run comes to, one after the other in the run's order:
+    /// an aligned part of the run is whole once its last block is there, and only then meets others.
+    pub fn merge_run(&self, l: &mut ZoneLocked, run: Run) {
+        let Run { mut first, blocks, order, migratetype, descends } = run;
+        let mut end = first.0 + (blocks << order);
+        if blocks > 1 {
+            let pages = self.frames.range(first, end - first.0);
+            pages.iter().step_by(1 << order).for_each(|frame| frame.set_state(FrameState(0)));
+        }
+        while first.0 < end {
+            // Types are compared where pageblocks meet, so no part is larger than one.
+            let fits = (end - first.0).ilog2() as u8;
+            if descends {
+                let order = (end.trailing_zeros() as u8).min(fits).min(PAGEBLOCK_ORDER);
+                end -= 1 << order;
+                self.merge(l, Pfn(end), order, migratetype, FreeTo::Head);
+            } else {
+                let order = (first.0.trailing_zeros() as u8).min(fits).min(PAGEBLOCK_ORDER);
+                self.merge(l, first, order, migratetype, FreeTo::Head);
+                first = first.add(1 << order);
+            }
+        }
     }
 
     /// May a block of type `mine` merge with the free one at `buddy`, of the pageblock order or above?

@@ -200,6 +200,71 @@ proptest! {
         prop_assert_eq!(worlds[0].lists(), worlds[1].lists());
         prop_assert_eq!(worlds[0].zone.free_pages_exact(), worlds[1].zone.free_pages_exact());
     }
+
+    #[test]
+    fn a_run_merges_as_its_blocks_would_one_by_one(
+        first in 0..1500u32,
+        blocks in 1..700u32,
+        order in 0..4u8,
+        descends in any::<bool>(),
+        others in prop::collection::vec(0..2048u32, 0..400),
+        types in prop::collection::vec(0..6u32, 4),
+        merges_by_type in any::<bool>(),
+    ) {
+        let rules = BuddyRules { merges_by_type, ..BuddyRules::NEWEST };
+        let worlds = [World::new(4, rules), World::new(4, rules)];
+        let first = first >> order << order;
+        let blocks = blocks.min((2048 - first) >> order);
+        let span = first..first + (blocks << order);
+        let migratetype = MigrateType::from_bits(types[0]);
+        for world in &worlds {
+            while world.alloc(10, MigrateType::Movable).is_some() {}
+            for (b, t) in types.iter().enumerate() {
+                let pfn = Pfn(BASE + b as u32 * PAGEBLOCK_NR_PAGES);
+                world.pageblocks.set_migratetype(pfn, MigrateType::from_bits(*t));
+            }
+            let mut free: BTreeSet<u32> = others.iter().copied().collect();
+            free.retain(|page| !span.contains(page));
+            free.iter().for_each(|page| world.free(Pfn(BASE + page), 0));
+        }
+        let starts = span.clone().step_by(1 << order).map(|page| Pfn(BASE + page));
+        let starts: Vec<Pfn> = if descends { starts.rev().collect() } else { starts.collect() };
+        {
+            let mut l = worlds[0].zone.lock.lock(|| {});
+            let mut runs = starts.iter();
+            let start = Run::new(*runs.next().unwrap(), order, migratetype);
+            let run = runs.try_fold(start, |run, pfn| run.and(*pfn, migratetype)).unwrap();
+            prop_assert_eq!((run.first.0, run.blocks), (BASE + first, blocks));
+            worlds[0].buddy().merge_run(&mut l, run);
+        }
+        for pfn in starts {
+            let mut l = worlds[1].zone.lock.lock(|| {});
+            worlds[1].buddy().merge(&mut l, pfn, order, migratetype, FreeTo::Head);
+        }
+        prop_assert_eq!(worlds[0].lists(), worlds[1].lists());
+        for page in 0..2048 {
+            let states = worlds.each_ref().map(|w| w.frames.get(Pfn(BASE + page)).state());
+            let blocks = worlds.each_ref().map(|w| w.pageblocks.of(Pfn(BASE + page)));
+            // What an allocated block covers keeps what it was before: nothing looks at it.
+            if !span.contains(&page) || states.iter().any(|s| s.kind() != FrameKind::None) {
+                prop_assert_eq!(states[0], states[1], "frame {:#x}", page);
+            }
+            prop_assert_eq!(blocks[0], blocks[1]);
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_one_way_and_keeps_its_type() {
+    use MigrateType::{Movable, Unmovable};
+    let run = Run::new(Pfn(8), 1, Movable);
+    let down = run.and(Pfn(6), Movable).unwrap();
+    let up = run.and(Pfn(10), Movable).unwrap();
+    assert_eq!((down.first, down.blocks, down.descends), (Pfn(6), 2, true));
+    assert_eq!((up.first, up.blocks, up.descends), (Pfn(8), 2, false));
+    assert_eq!((down.and(Pfn(10), Movable), up.and(Pfn(6), Movable)), (None, None));
+    assert_eq!((run.and(Pfn(7), Movable), run.and(Pfn(9), Movable)), (None, None));
+    assert_eq!(run.and(Pfn(10), Unmovable), None);
 }
 
 #[test]

@@ -57,14 +57,17 @@ impl MigrateType {
     /// The type that the three lowest bits of a word name.
     #[inline]
     pub fn from_bits(word: u32) -> Self {
-        match word & 7 {
-            0 => Self::Unmovable,
-            1 => Self::Movable,
-            2 => Self::Reclaimable,
-            3 => Self::HighAtomic,
-            4 => Self::Cma,
-            _ => Self::Isolate,
-        }
+        const BITS: [MigrateType; 8] = [
+            MigrateType::Unmovable,
+            MigrateType::Movable,
+            MigrateType::Reclaimable,
+            MigrateType::HighAtomic,
+            MigrateType::Cma,
+            MigrateType::Isolate,
+            MigrateType::Isolate,
+            MigrateType::Isolate,
+        ];
+        BITS[(word & 7) as usize]
     }
 
     /// The type as an index.

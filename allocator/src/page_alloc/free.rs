@@ -4,7 +4,7 @@
 //! `free_pcppages_bulk`, `free_one_page` (KERNEL-FACTS A.6, A.7). The steps P1 to P5 are race 5:
 //! P1 reads the pageblock's type without any lock, and by P4 it may be stale.
 
-use crate::buddy::{FreeTo, FreedBlocks};
+use crate::buddy::{FreeTo, FreedBlocks, Run};
 use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::Pfn;
@@ -219,15 +219,26 @@ impl Kernel {
         for pindex in (first..nr_lists).chain(0..first) {
             let order = PcpRules::order_of(pindex);
             let mut freed = FreedBlocks::default();
+            let mut run: Option<Run> = None;
             while left > 0 {
                 let Some((pfn, frame)) = lists.list(pindex).pop_tail(&self.frames) else { break };
                 let cached = frame.state().cached_type();
                 let migratetype = self.type_to_free_to(pfn, cached, rereads);
-                buddy.merge(&mut locked, pfn, order, migratetype, FreeTo::Head);
                 freed.add(migratetype);
+                run = run
+                    .and_then(|run| {
+                        run.and(pfn, migratetype).or_else(|| {
+                            buddy.merge_run(&mut locked, run);
+                            None
+                        })
+                    })
+                    .or_else(|| Some(Run::new(pfn, order, migratetype)));
                 left = left.saturating_sub(1 << order);
                 blocks += 1;
                 taken += 1 << order;
+            }
+            if let Some(run) = run {
+                buddy.merge_run(&mut locked, run);
             }
             buddy.account_blocks(&mut locked, cx.cpu(), order, freed);
             if left == 0 {

@@ -1,16 +1,21 @@
 //! The lock of a pcp section: taken by one locked instruction, given back by a plain store.
 //!
-//! **What.** A word that says whether somebody is inside, and how many wait for it asleep. Unlike
+//! **What.** Whether somebody is inside, and whether anybody waits for it asleep. Unlike
 //! parking_lot's, whose unlock has to find out by a compare-exchange that nobody sleeps, this unlock
 //! stores and then looks: half of the locked instructions, of which a section on a hit consists
 //! (5.5 of 11 ns where it was measured).
 //!
 //! **Why it may.** A look that follows a store may be satisfied before others see the store, so that
-//! a waiter which counts itself in just then could find the lock held and be seen by nobody. So a
-//! waiter has membarrier(2) run a barrier on all CPUs that run this process, between counting itself
-//! in and its last test: an unlock that looked before has its store seen, one that looks later sees
-//! the waiter. That costs microseconds, and who has to wait waits for a holder that the host has
-//! preempted: milliseconds. Where membarrier is refused a waiter looks again every [`LOOKS_AGAIN`].
+//! a waiter which says that it waits just then could find the lock held and be seen by nobody. So the
+//! first waiter has membarrier(2) run a barrier on all CPUs that run this process, between its word
+//! and its last test: an unlock that looked before has its store seen, one that looks later sees the
+//! word. That costs microseconds, and who has to wait waits for a holder that the host has preempted:
+//! milliseconds. Where membarrier is refused a waiter looks again every [`LOOKS_AGAIN`].
+//!
+//! **Why others may do without the barrier.** A waiter that finds the word said sleeps only while it
+//! stands, which is looked at under the queue's lock; and it is taken back under that lock only, by a
+//! wake-up that leaves nobody behind. The first waiter gets in, or sleeps behind a holder that sees
+//! the word: either one's unlock wakes the next.
 //!
 //! **Differs.** The kernel's section is preempt_disable and a trylock: nobody waits asleep there, see
 //! [`crate::pcp`].
@@ -20,10 +25,10 @@ use std::sync::atomic::compiler_fence;
 use std::time::{Duration, Instant};
 
 use lock_api::GuardNoSend;
-use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN};
+use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, UnparkResult};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::atomic::{AtomicBool, AtomicU32, Ordering};
+use super::atomic::{AtomicBool, Ordering};
 
 /// When a waiter looks again by itself, where it has no other way to be sure.
 const LOOKS_AGAIN: Duration = Duration::from_micros(250);
@@ -34,8 +39,8 @@ const SPINS: u32 = 64;
 #[derive(Debug)]
 pub struct RawSection {
     held: AtomicBool,
-    /// Contexts that wait asleep.
-    waiters: AtomicU32,
+    /// Somebody waits asleep, or is about to. Taken back under the queue's lock only.
+    is_awaited: AtomicBool,
 }
 
 impl RawSection {
@@ -51,13 +56,11 @@ impl RawSection {
                 return;
             }
         }
-        // SeqCst, and the barrier on all CPUs: pairs with the compiler's fence in unlock.
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let is_sure = barrier_on_all_cpus();
         while !self.enter() {
-            self.sleep(is_sure);
+            // SeqCst, and the barrier on all CPUs: pairs with the compiler's fence in unlock.
+            let is_first = !self.is_awaited.swap(true, Ordering::SeqCst);
+            self.sleep(!is_first || barrier_on_all_cpus());
         }
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door to the host's clock")]
@@ -69,7 +72,7 @@ impl RawSection {
         unsafe {
             parking_lot_core::park(
                 self.key(),
-                || self.is_held(),
+                || self.is_held() && self.is_awaited.load(Ordering::Relaxed),
                 || {},
                 |_, _| {},
                 DEFAULT_PARK_TOKEN,
@@ -80,9 +83,16 @@ impl RawSection {
 
     #[cold]
     fn wake_one(&self) {
-        // SAFETY: the key is the address of a lock of this module, and the closure does nothing.
+        let woken = |result: UnparkResult| {
+            if !result.have_more_threads {
+                self.is_awaited.store(false, Ordering::Relaxed);
+            }
+            DEFAULT_UNPARK_TOKEN
+        };
+        // SAFETY: the key is the address of a lock of this module, and the closure neither panics nor
+        // calls into parking_lot.
         unsafe {
-            parking_lot_core::unpark_one(self.key(), |_| DEFAULT_UNPARK_TOKEN);
+            parking_lot_core::unpark_one(self.key(), woken);
         }
     }
 
@@ -110,7 +120,7 @@ fn barrier_on_all_cpus() -> bool {
 //    and the store that clears it, which only `unlock` makes.
 // 2. Acquire on entry pairs with Release on exit, so what was written inside is seen inside.
 unsafe impl lock_api::RawMutex for RawSection {
-    const INIT: Self = Self { held: AtomicBool::new(false), waiters: AtomicU32::new(0) };
+    const INIT: Self = Self { held: AtomicBool::new(false), is_awaited: AtomicBool::new(false) };
 
     type Guard = GuardNoSend;
 
@@ -134,7 +144,7 @@ unsafe impl lock_api::RawMutex for RawSection {
         // The look stays behind the store as far as the compiler goes: pairs with the barrier that
         // waiters make all CPUs run.
         compiler_fence(Ordering::SeqCst);
-        if self.waiters.load(Ordering::Relaxed) != 0 {
+        if self.is_awaited.load(Ordering::Relaxed) {
             self.wake_one();
         }
     }
@@ -177,7 +187,7 @@ mod tests {
         }
         assert_eq!(*section.lock(), (24_000, 24_000));
         // SAFETY: looked at only.
-        assert_eq!(unsafe { section.raw() }.waiters.load(Ordering::Relaxed), 0);
+        assert!(!unsafe { section.raw() }.is_awaited.load(Ordering::Relaxed), "a wake-up is left");
     }
 
     #[test]
