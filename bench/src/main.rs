@@ -14,6 +14,7 @@ mod parts;
 mod start;
 mod sys;
 mod table;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let wanted = |m: &Measure| args.only.is_empty() || args.only.iter().any(|o| m.name.contains(o));
     let mut measures = pairs::measures(args.ms);
+    measures.extend(tail::measures(args.ms));
     measures.extend(parts::measures(args.ms));
     measures.extend(start::measures());
     measures.retain(wanted);

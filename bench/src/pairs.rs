@@ -16,6 +16,9 @@ use crate::floors::{BuddyCrate, MutexVec, atomic_add, lock, two_tsc_reads};
 use crate::model::Model;
 use crate::{Figure, Measure, sys};
 
+/// What rows of the model begin with.
+const MODEL: &str = "model";
+
 /// The machine that a subject has to model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -63,7 +66,7 @@ pub(crate) fn measures(ms: u32) -> Vec<Measure> {
         for (kind, what) in KINDS {
             for threads in threads_of(kind) {
                 let case = Case { kind, what, threads, order, limit };
-                all.push(case.measure::<Model>("model"));
+                all.push(case.measure::<Model>(MODEL));
                 if threads <= 2 {
                     all.push(case.measure::<MutexVec>("floor: Mutex<Vec>"));
                     all.push(case.measure::<BuddyCrate>("peer: buddy_system"));
@@ -120,18 +123,35 @@ struct Case {
     limit: Duration,
 }
 
-/// Operations and CPU time of one thread.
+/// Operations and CPU time of one thread, or of all.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     ops: u64,
     cpu_ns: u64,
+    /// From the first timed operation to the last.
+    span: Option<(Instant, Instant)>,
 }
 
 impl Part {
     fn timed(&mut self, body: impl FnOnce() -> u64) {
-        let start = sys::thread_ns();
-        self.ops += body();
-        self.cpu_ns += sys::thread_ns() - start;
+        let (began, start) = (Instant::now(), sys::thread_ns());
+        let ops = body();
+        let cpu_ns = sys::thread_ns() - start;
+        *self = self.and(Self { ops, cpu_ns, span: Some((began, Instant::now())) });
+    }
+
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        let span = match (self.span, other.span) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        };
+        Self { ops: self.ops + other.ops, cpu_ns: self.cpu_ns + other.cpu_ns, span }
+    }
+
+    /// Operations in a microsecond of wall time.
+    fn per_us(&self) -> f64 {
+        self.span.map_or(0.0, |(from, to)| self.ops as f64 / (to - from).as_secs_f64() / 1e6)
     }
 }
 
@@ -154,6 +174,11 @@ impl Case {
             value: part.cpu_ns as f64 / part.ops as f64,
         };
         match self.kind {
+            Kind::Pair if subject == MODEL && [2, 64].contains(&self.threads) => {
+                let name = format!("{}: throughput", self.name(subject, "pair"));
+                let throughput = Figure { name, unit: "per us", value: first.per_us() };
+                vec![figure("pair", first), throughput]
+            }
             Kind::Pair => vec![figure("pair", first)],
             Kind::Bulk => vec![figure("bulk alloc", first), figure("bulk free", second)],
             Kind::Churn => vec![figure("churn", first)],
@@ -179,13 +204,9 @@ impl Case {
                 .collect();
             threads.into_iter().map(|t| t.join().expect("a bench thread failed")).collect()
         });
-        parts.into_iter().fold((Part::default(), Part::default()), |(mut a, mut b), (c, d)| {
-            a.ops += c.ops;
-            a.cpu_ns += c.cpu_ns;
-            b.ops += d.ops;
-            b.cpu_ns += d.cpu_ns;
-            (a, b)
-        })
+        parts
+            .into_iter()
+            .fold((Part::default(), Part::default()), |(a, b), (c, d)| (a.and(c), b.and(d)))
     }
 
     fn thread<S: Subject>(

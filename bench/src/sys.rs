@@ -27,3 +27,13 @@ pub(crate) fn thread_ns() -> u64 {
     assert_eq!(got, 0, "clock_gettime(CLOCK_THREAD_CPUTIME_ID)");
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
+
+/// How often the calling thread has lost its CPU to another.
+pub(crate) fn involuntary_switches() -> i64 {
+    // SAFETY: all bytes zero are a value of this plain struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a struct of this frame.
+    let got = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    assert_eq!(got, 0, "getrusage(RUSAGE_THREAD)");
+    usage.ru_nivcsw
+}

@@ -218,7 +218,7 @@ impl Kernel {
         if id.zone_idx() > walk.highest_zoneidx {
             self.took_from_above(cx, zone, pfn);
         }
-        if order > 0 {
+        if order > 0 && flags.intersects(self.rules.highatomic_flags) {
             self.maybe_reserve_highatomic(cx, zone, pfn, order, flags);
         }
         // The fast path's marks are above the reserve.
