@@ -11,7 +11,7 @@ use std::path::Path;
 
 use allocator::ids::{CpuId, NodeId, PAGEBLOCK_NR_PAGES, ZoneId, ZoneIdx};
 use allocator::machine::Machine;
-use workloads::replay::evidence::FrameSet;
+use workloads::replay::frame_set::FrameSet;
 use workloads::replay::snapshot::{PageFlags, PcpState, Snapshot, ZoneState};
 use workloads::replay::trace::Extent;
 

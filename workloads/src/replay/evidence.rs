@@ -3,7 +3,8 @@
 //! **What.** Which blocks lay on which pcplist (their first event is an allocation or a drain that
 //! nothing put them there for), which were allocated (their first event is a free), of which type
 //! pageblocks are (each A, Z and D names the type of a list), and when each CPU's vmstat worker ran
-//! (a drain by a thread that was not freeing).
+//! (a drain by a thread that was not freeing). And what was free when the reading of the frames'
+//! flags began, which takes a while.
 //!
 //! **Why.** The proc files know all of these in sum only, or not at all.
 //!
@@ -12,46 +13,13 @@
 use allocator::gfp::MigrateType;
 use allocator::ids::{CpuId, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn};
 
+use super::frame_set::FrameSet;
 use super::snapshot::Snapshot;
 use super::trace::{Kind, Packed, Trace};
 
 /// May pcplists hold blocks of this order (mainline)?
 pub fn is_pcp_order(order: u8) -> bool {
     order <= 3 || order == PAGEBLOCK_ORDER
-}
-
-/// A set of frames.
-#[derive(Clone, Debug, Default)]
-pub struct FrameSet(Vec<u64>);
-
-impl FrameSet {
-    /// An empty set of frames below `max_pfn`.
-    pub fn new(max_pfn: u64) -> Self {
-        Self(vec![0; max_pfn.div_ceil(64) as usize])
-    }
-
-    /// Is the frame in it?
-    #[inline]
-    pub fn has(&self, pfn: u64) -> bool {
-        self.0.get((pfn / 64) as usize).is_some_and(|word| word >> (pfn % 64) & 1 == 1)
-    }
-
-    /// Adds a frame.
-    #[inline]
-    pub fn add(&mut self, pfn: u64) {
-        if let Some(word) = self.0.get_mut((pfn / 64) as usize) {
-            *word |= 1 << (pfn % 64);
-        }
-    }
-
-    /// Adds the frames of a block that are not in it yet; true if its first was none.
-    fn add_block(&mut self, pfn: u32, order: u8) -> bool {
-        let first = !self.has(u64::from(pfn));
-        for frame in 0..1u64 << order {
-            self.add(u64::from(pfn) + frame);
-        }
-        first
-    }
 }
 
 /// A block on a pcplist.
@@ -77,6 +45,10 @@ pub struct Evidence {
     pub allocated: Vec<(Pfn, u8)>,
     /// Frames that some event names.
     pub touched: FrameSet,
+    /// Frames that were touched while the flags of all were being read, and were free before.
+    pub was_free: FrameSet,
+    /// The same that were not.
+    pub was_used: FrameSet,
     /// Types of pageblocks at the start, by number of the pageblock.
     pub types: Vec<Option<MigrateType>>,
     /// Lists (CPU, order, type) that ran empty: their first refill ended what was on them.
@@ -96,12 +68,17 @@ impl Evidence {
         let blocks = max_pfn.div_ceil(u64::from(PAGEBLOCK_NR_PAGES)) as usize;
         let mut this = Self {
             touched: FrameSet::new(max_pfn),
+            was_free: FrameSet::new(max_pfn),
+            was_used: FrameSet::new(max_pfn),
             types: vec![None; blocks],
             vmstat_ns: vec![None; nr_cpus],
             ..Self::default()
         };
         for (index, record) in trace.records.iter().enumerate() {
             let Some(of) = state.migratetype(record.migratetype) else { continue };
+            if index < trace.window {
+                this.look_back(record);
+            }
             if index < trace.end {
                 this.look(record, of, state);
             }
@@ -109,6 +86,27 @@ impl Evidence {
         this.find_vmstat_workers(trace);
         this.find_alloc_factors(trace, state, nr_cpus);
         this
+    }
+
+    /// kpageflags has each frame as it was when its turn came; the state before is what the first
+    /// event says: what leaves the free lists was on them.
+    fn look_back(&mut self, record: &Packed) {
+        let was = match record.kind {
+            Kind::TakeForPcp | Kind::TakeDirect => &mut self.was_free,
+            Kind::Alloc | Kind::Free | Kind::Drain => &mut self.was_used,
+            Kind::Claim
+            | Kind::Steal
+            | Kind::FreeBatched
+            | Kind::AllocFailed
+            | Kind::Untraced
+            | Kind::Marker => return,
+        };
+        for frame in 0..1 << record.order {
+            let pfn = u64::from(record.pfn) + frame;
+            if !self.touched.has(pfn) {
+                was.add(pfn);
+            }
+        }
     }
 
     fn look(&mut self, record: &Packed, of: MigrateType, state: &Snapshot) {
@@ -151,7 +149,8 @@ impl Evidence {
                     self.learn(pfn, order, from);
                 }
             }
-            Kind::Steal | Kind::FreeBatched | Kind::AllocFailed | Kind::Marker => {}
+            Kind::Steal | Kind::FreeBatched | Kind::AllocFailed | Kind::Untraced | Kind::Marker => {
+            }
         }
     }
 
@@ -174,7 +173,14 @@ impl Evidence {
         for (cpu, factor) in self.alloc_factors.iter_mut().enumerate() {
             let own = trace.records[..trace.end].iter().filter(|r| usize::from(r.cpu) == cpu);
             let mut own = own.skip_while(|r| {
-                matches!(r.kind, Kind::Alloc | Kind::AllocFailed | Kind::TakeDirect | Kind::Marker)
+                matches!(
+                    r.kind,
+                    Kind::Alloc
+                        | Kind::AllocFailed
+                        | Kind::TakeDirect
+                        | Kind::Untraced
+                        | Kind::Marker
+                )
             });
             let Some(first) = own.next().filter(|r| r.kind == Kind::TakeForPcp && r.order == 0)
             else {
@@ -247,6 +253,15 @@ mod tests {
         let found = evidence("0 0t 1 F 40 2\n0 0t 1 A 40 2 0 0\n0 0t 1 F 40 2\n");
         assert_eq!(found.allocated, [(Pfn(0x40), 2)]);
         assert!(found.on_pcp.is_empty());
+    }
+
+    #[test]
+    fn what_was_free_before_the_flags_were_read_is_what_the_first_event_says() {
+        let text = "0 0t 9 M SNAP0 begin\n0 0t 9 M SNAP0 kpageflags\n0 0t 1 Z 10 1 0 1\n0 0t 1 A 10 1 0 8\n\
+            0 0t 1 F 20 0\n0 0t 1 Z 20 0 0 1\n0 0t 9 M SNAP0 end\n0 0t 1 Z 30 0 0 1\n0 0t 9 M SNAP1 begin\n";
+        let found = Evidence::of(&read(text).unwrap(), &Snapshot::default(), 0x1_0000, 2);
+        assert_eq!(found.was_free.ranges(0, 0x100), [(0x10, 2)]);
+        assert_eq!(found.was_used.ranges(0, 0x100), [(0x20, 1)]);
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl KernelFigures {
 
     /// Counts a record, if it lies in the window.
     pub fn see(&mut self, index: usize, record: &Packed) {
-        if !self.window.contains(&index) || record.kind == Kind::Marker {
+        let is_event = !matches!(record.kind, Kind::Marker | Kind::Untraced);
+        if !self.window.contains(&index) || !is_event {
             return;
         }
         self.records += 1;
@@ -138,7 +139,7 @@ impl KernelFigures {
                 self.claims += 1;
             }
             Kind::Steal => self.fallbacks += 1,
-            Kind::FreeBatched | Kind::Marker => {}
+            Kind::FreeBatched | Kind::Untraced | Kind::Marker => {}
         }
     }
 

@@ -21,6 +21,7 @@ pub mod event;
 pub mod evidence;
 pub mod feed;
 pub mod fidelity;
+pub mod frame_set;
 pub mod kernel_figures;
 pub mod lists;
 pub mod record;

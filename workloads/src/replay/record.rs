@@ -8,7 +8,8 @@
 //!
 //! **Source.** The kmem tracepoints mm_page_alloc (A), mm_page_free (F), mm_page_free_batched (B),
 //! mm_page_pcpu_drain (D), mm_page_alloc_zone_locked (Z), mm_page_alloc_extfrag (X), and trace
-//! markers (M). `scripts/record-trace` writes them so.
+//! markers (M). `scripts/record-trace` writes them so, and adds U where sched_switch shows that a CPU
+//! ran a task of which the kernel records nothing.
 
 use std::io::BufRead;
 
@@ -108,6 +109,13 @@ pub enum Event {
         from: u8,
         /// Did its pageblock change its type?
         claimed: bool,
+    },
+    /// U: until now this CPU ran a task, or several, whose own events the kernel does not record.
+    Untraced {
+        /// The first of them.
+        task: u32,
+        /// Nanoseconds since it began to run.
+        ns: u64,
     },
     /// M: text.
     Marker(Marker),
@@ -233,8 +241,12 @@ impl Record {
                 Event::Take { pfn, order, migratetype, for_pcp }
             }
             "X" => Self::fallback(&mut fields)?,
+            "U" => {
+                let task = fields.number("thread id", u64::from(u32::MAX))? as u32;
+                Event::Untraced { task, ns: fields.number("time", u64::MAX >> 8)? }
+            }
             "M" => Event::Marker(marker(fields.rest.take().unwrap_or_default())),
-            other => return Err(format!("'{other}' is no event (A, F, B, D, Z, X or M)")),
+            other => return Err(format!("'{other}' is no event (A, F, B, D, Z, X, U or M)")),
         };
         fields.end()?;
         Ok(Self { delta_ns, cpu, context, pid, event })
@@ -338,6 +350,7 @@ mod tests {
         assert_eq!(event("0 0t 0 Z 10 4 1 0"), take);
         let fallback = Event::Fallback { pfn: 0x400, order: 10, wanted: 0, from: 1, claimed: true };
         assert_eq!(event("0 0t 0 X 400 0 10 0 1 1"), fallback);
+        assert_eq!(event("0 0t 9 U 75 2000"), Event::Untraced { task: 75, ns: 2000 });
         assert_eq!(event("0 0t 7 M SNAP1 kpageflags"), Event::Marker(Marker::Kpageflags(1)));
         assert_eq!(event("0 0t 7 M lunch at noon"), Event::Marker(Marker::Other));
     }
@@ -350,7 +363,8 @@ mod tests {
             ("5", "it ends before CPU and context"),
             ("5 0x 1 F 1 0", "'0x' is no CPU with a context letter (t, s, h or n)"),
             ("5 t 1 F 1 0", "'' is no CPU"),
-            ("5 0t 1 Q 1 0", "'Q' is no event (A, F, B, D, Z, X or M)"),
+            ("5 0t 1 Q 1 0", "'Q' is no event (A, F, B, D, Z, X, U or M)"),
+            ("5 0t 1 U 75", "it ends before time"),
             ("5 0t 1 F 1 11", "order 11 is more than 10"),
             ("5 0t 1 F 1 1", "1 is no first frame of a block of order 1"),
             ("5 0t 1 F xyz 0", "'xyz' is no frame number in hexadecimal"),

@@ -73,6 +73,7 @@ impl Recording {
             notes.push(format!("the recorder lost {lost_events} events: figures are of the rest"));
         }
         let puzzles = digest.puzzles;
+        notes.extend(trace.untraced.note(puzzles.untraced_frees, puzzles.untraced_takes));
         for (count, what) in [
             (puzzles.contradictions, "records that contradict others"),
             (puzzles.frees, "frees of blocks that nobody held"),

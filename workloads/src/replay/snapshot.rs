@@ -13,6 +13,8 @@
 use allocator::gfp::MigrateType;
 use allocator::ids::{CpuId, MAX_PAGE_ORDER, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES, ZoneId};
 
+use super::evidence::Evidence;
+use super::frame_set::FrameSet;
 use super::record::TraceError;
 
 /// Flags of /proc/kpageflags that are looked at.
@@ -261,18 +263,25 @@ impl PageFlags {
         ranges
     }
 
-    /// The free blocks of a zone: runs of free frames, cut into the largest aligned blocks.
-    pub fn free_blocks(&self, zone: &ZoneState) -> Vec<(u64, u8)> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for (first, pages, flags) in self.within(zone.start_pfn, zone.end_pfn) {
-            match runs.last_mut() {
-                _ if flags & kpf::BUDDY == 0 => {}
-                Some((start, n)) if *start + *n == first => *n += pages,
-                Some(_) | None => runs.push((first, pages)),
+    /// The free blocks of a zone before the flags were read: runs of free frames, cut into the largest
+    /// aligned blocks. What was touched meanwhile is as the evidence says.
+    pub fn free_blocks(&self, zone: &ZoneState, evidence: &Evidence) -> Vec<(u64, u8)> {
+        let (from, to) = (zone.start_pfn, zone.end_pfn);
+        let mut free = FrameSet::new(to);
+        let add = |free: &mut FrameSet, (first, pages): (u64, u64)| {
+            (first..first + pages).for_each(|pfn| free.add(pfn));
+        };
+        for (first, pages, flags) in self.within(from, to) {
+            if flags & kpf::BUDDY != 0 {
+                add(&mut free, (first, pages));
             }
         }
+        for (first, pages) in evidence.was_used.ranges(from, to) {
+            (first..first + pages).for_each(|pfn| free.remove(pfn));
+        }
+        evidence.was_free.ranges(from, to).into_iter().for_each(|range| add(&mut free, range));
         let mut blocks = Vec::new();
-        for (mut at, pages) in runs {
+        for (mut at, pages) in free.ranges(from, to) {
             let end = at + pages;
             while at < end {
                 let fits = |order: &u8| at % (1 << order) == 0 && at + (1 << order) <= end;
@@ -335,9 +344,19 @@ mod tests {
     fn free_runs_are_cut_into_the_largest_aligned_blocks() {
         // Frames 3 to 12 are free, in two runs with other flags between none of them.
         let flags = flags(&["# head", "3 2 400", "5 8 402", "e 1 400"]);
-        let blocks = flags.free_blocks(&zone(0, 64, 64));
+        let mut evidence = Evidence {
+            was_free: FrameSet::new(64),
+            was_used: FrameSet::new(64),
+            ..Evidence::default()
+        };
+        let blocks = flags.free_blocks(&zone(0, 64, 64), &evidence);
         assert_eq!(blocks, [(3, 0), (4, 2), (8, 2), (12, 0), (14, 0)]);
-        assert_eq!(flags.free_blocks(&zone(0, 6, 6)), [(3, 0), (4, 1)]);
+        assert_eq!(flags.free_blocks(&zone(0, 6, 6), &evidence), [(3, 0), (4, 1)]);
+        // Frame 13 was taken before its turn came, and 4 was freed.
+        evidence.was_free.add(13);
+        evidence.was_used.add(4);
+        let blocks = flags.free_blocks(&zone(0, 64, 64), &evidence);
+        assert_eq!(blocks, [(3, 0), (5, 0), (6, 1), (8, 2), (12, 1), (14, 0)]);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use allocator::ids::{CpuId, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER,
 use allocator::machine::Machine;
 use allocator::restore::{RecordedPcp, RecordedState, TunedHigh};
 
-use super::evidence::{Evidence, FrameSet, OnPcp};
+use super::evidence::{Evidence, OnPcp};
+use super::frame_set::FrameSet;
 use super::snapshot::{PageFlags, PcpState, Snapshot, Usage, ZoneState};
 
 /// A start state, and what had to be assumed for it.
@@ -44,7 +45,7 @@ pub fn start(
     let mut start = Start::default();
     let mut used = evidence.touched.clone();
     for zone in &before.zones {
-        let free = flags.free_blocks(zone);
+        let free = flags.free_blocks(zone, evidence);
         check_blocks(zone, &free, &mut start.notes);
         let types = types_of(machine, zone, flags, &free, evidence);
         for (cpu, pcp) in zone.pcp.iter().enumerate() {

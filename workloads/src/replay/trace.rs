@@ -35,6 +35,8 @@ pub enum Kind {
     Claim,
     /// X that took one block.
     Steal,
+    /// U.
+    Untraced,
     /// M.
     Marker,
 }
@@ -49,6 +51,7 @@ impl Kind {
             Self::Drain => 'D',
             Self::TakeForPcp | Self::TakeDirect => 'Z',
             Self::Claim | Self::Steal => 'X',
+            Self::Untraced => 'U',
             Self::Marker => 'M',
         }
     }
@@ -122,6 +125,31 @@ impl Outside {
     }
 }
 
+/// Tasks that the kernel recorded nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Untraced {
+    /// Times that a CPU ran such.
+    pub times: u64,
+    /// Nanoseconds of these together.
+    pub ns: u64,
+    /// Line and thread of the first.
+    pub first: Option<(u64, u32)>,
+}
+
+impl Untraced {
+    /// A line for the user, if there are any. `frees` and `takes`: what they did, as far as it shows.
+    pub fn note(&self, frees: u64, takes: u64) -> Option<String> {
+        let (line, task) = self.first?;
+        Some(format!(
+            "tasks that the kernel does not trace ran {} times, {:.1} ms in all, the first (thread {task}) \
+             before line {line}: fed as it shows later: {frees} blocks that they freed, {takes} pages that \
+             they took",
+            self.times,
+            self.ns as f64 / 1e6
+        ))
+    }
+}
+
 /// A whole trace.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -137,6 +165,8 @@ pub struct Trace {
     pub lines: u64,
     /// What was left out.
     pub outside: Outside,
+    /// What was never recorded.
+    pub untraced: Untraced,
 }
 
 /// How often `progress` is called, in lines.
@@ -216,7 +246,13 @@ impl Reading<'_> {
             return Ok(());
         }
         let (kind, pfn, order, migratetype, extra) = self.pack(record)?;
-        let is_page = !matches!(kind, Kind::Marker | Kind::AllocFailed);
+        if let Event::Untraced { task, ns } = record.event {
+            let untraced = &mut self.trace.untraced;
+            untraced.times += 1;
+            untraced.ns = untraced.ns.saturating_add(ns);
+            untraced.first.get_or_insert((line, task));
+        }
+        let is_page = !matches!(kind, Kind::Marker | Kind::AllocFailed | Kind::Untraced);
         if is_page && !self.extent.holds(pfn, order) {
             self.trace.outside.count(kind.letter(), line, pfn);
             return Ok(());
@@ -254,6 +290,7 @@ impl Reading<'_> {
             Event::Fallback { pfn, order, wanted, from, claimed } => {
                 (if claimed { Kind::Claim } else { Kind::Steal }, pfn, order, wanted, from)
             }
+            Event::Untraced { .. } => (Kind::Untraced, 0, 0, 0, 0),
             Event::Marker(_) => (Kind::Marker, 0, 0, 0, 0),
         })
     }

@@ -1,3 +1,4 @@
+use super::super::event::NO_SLOT;
 use super::super::trace::tests::{HEAD, read};
 use super::*;
 
@@ -115,4 +116,40 @@ fn a_free_that_only_seemed_to_go_straight_is_taken_back() {
     let body =
         "0 0t 1 A 10 0 1 8\n0 0t 1 Z 20 0 1 1\n0 0s 1 F 10 0\n0 0t 1 A 20 0 1 8\n0 0t 1 F 10 0\n";
     assert_eq!(fed(body)[2..], ["Free 10", "Alloc 20", "Bulk 10", "Free 10"]);
+}
+
+#[test]
+fn what_an_untraced_task_freed_is_fed_when_the_frame_is_heard_of_again() {
+    // Allocated again, drained, taken off the free lists, and freed in a larger block.
+    let body = "0 0t 1 A 10 0 1 8\n0 0t 2 U 75 9\n0 0t 1 A 10 0 1 8\n";
+    assert_eq!(fed(body), ["Alloc 10", "Free 10", "Alloc 10"]);
+    let body = "0 0t 1 A 10 0 1 8\n0 1t 2 U 75 9\n0 0t 1 F 20 0\n0 0t 1 D 10 0 1\n";
+    assert_eq!(fed(body), ["Alloc 10", "Free 20", "Free 10", "Drain 10"]);
+    let body = "0 0t 1 A 10 1 1 8\n0 1t 2 U 75 9\n0 0t 1 Z 11 0 1 1\n";
+    assert_eq!(fed(body), ["Alloc 10", "FreeStraight 10", "Take 11"]);
+    let body = "0 0t 1 A 10 1 1 8\n0 0t 1 F 10 0\n0 1t 2 U 75 9\n0 0t 1 Z 11 0 1 1\n";
+    assert_eq!(fed(body), ["Alloc 10", "Split 10", "FreePart 0", "FreePart 1", "Take 11"]);
+    let digest = digested(body).unwrap();
+    assert_eq!((digest.puzzles.untraced_frees, digest.puzzles.contradictions), (1, 0));
+}
+
+#[test]
+fn what_an_untraced_task_took_shows_when_another_one_gets_or_frees_it() {
+    let body = "0 0t 1 A 10 0 1 8\n0 0t 1 F 10 0\n0 0t 1 D 10 0 1\n0 0t 2 U 75 9\n";
+    let then = |record: &str| fed(&format!("{body}{record}\n"))[3..].to_vec();
+    assert_eq!(then("0 0t 1 A 10 0 1 8"), ["Take 10", "Alloc 10"]);
+    assert_eq!(then("0 0t 1 F 10 0"), ["Take 10", "Bulk 10", "Free 10"]);
+    let body = "0 0t 1 A 10 0 1 8\n0 0t 1 F 10 0\n0 0t 2 U 75 9\n0 1t 1 A 10 0 1 8\n";
+    assert_eq!(fed(body), ["Alloc 10", "Free 10", "Bulk 10", "Free 10", "Alloc 10"]);
+}
+
+#[test]
+fn an_untraced_task_explains_nothing_before_or_elsewhere() {
+    for body in [
+        "0 0t 2 U 75 9\n0 0t 1 A 10 0 1 8\n0 0t 1 A 10 0 1 8\n",
+        "0 0t 1 A 10 0 1 8\n0 1t 2 U 75 9\n0 0t 1 A 10 0 1 8\n",
+    ] {
+        let error = digested(body).unwrap_err();
+        assert!(error.starts_with("line 6: A of pfn 10, which is allocated"), "{error}");
+    }
 }
