@@ -1,7 +1,7 @@
 //! The files of a recording: in a folder, or in the one file that `scripts/record-trace` writes.
 //!
-//! **What.** A folder holds them plain or compressed by xz (`trace.txt.xz`); the one file is a tar
-//! archive, compressed or not, with the trace behind the files that describe it.
+//! **What.** A folder holds them plain or compressed by xz, gzip or zstd (`trace.txt.xz`); the one file
+//! is a tar archive, compressed or not, with the trace behind the files that describe it.
 //!
 //! **Why.** The trace is streamed from either, so that its text is never whole in memory.
 
@@ -12,14 +12,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
+use ruzstd::decoding::StreamingDecoder;
 
 use super::bad;
 use crate::cli::exit::Stop;
 
 const TRACE: &str = "trace.txt";
-/// What xz files begin with.
+/// What compressed files begin with.
 const XZ_MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// What their names end with.
+const ENDINGS: [&str; 3] = [".xz", ".gz", ".zst"];
 /// What the names of the other files begin with; what else lies about is not read.
 const WANTED: [&str; 13] = [
     "zoneinfo.",
@@ -39,7 +45,7 @@ const WANTED: [&str; 13] = [
 /// No file but the trace is larger, compressed or not.
 const LARGEST: u64 = 1 << 30;
 
-/// The files but the trace, by their names without `.xz`.
+/// The files but the trace, by their names without `.xz` and the like.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     place: String,
@@ -112,8 +118,16 @@ impl TraceText<'_> {
 /// A file's contents, decompressed if need be.
 fn plain<'a>(from: impl io::Read + 'a) -> io::Result<Box<dyn io::Read + 'a>> {
     let mut from = BufReader::with_capacity(1 << 16, from);
-    let is_xz = io::BufRead::fill_buf(&mut from)?.starts_with(&XZ_MAGIC);
-    Ok(if is_xz { Box::new(XzDecoder::new_multi_decoder(from)) } else { Box::new(from) })
+    let begin = io::BufRead::fill_buf(&mut from)?;
+    Ok(if begin.starts_with(&XZ_MAGIC) {
+        Box::new(XzDecoder::new_multi_decoder(from))
+    } else if begin.starts_with(&GZIP_MAGIC) {
+        Box::new(MultiGzDecoder::new(from))
+    } else if begin.starts_with(&ZSTD_MAGIC) {
+        Box::new(StreamingDecoder::new(from).map_err(io::Error::other)?)
+    } else {
+        Box::new(from)
+    })
 }
 
 fn whole(from: impl io::Read) -> io::Result<Vec<u8>> {
@@ -123,10 +137,10 @@ fn whole(from: impl io::Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The name of a file without folders and `.xz`.
-fn bare_name(path: &Path) -> Option<String> {
+/// The name of a file without folders and `.xz` or the like.
+pub(super) fn bare_name(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    Some(name.strip_suffix(".xz").unwrap_or(name).to_owned())
+    Some(ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned())
 }
 
 fn is_wanted(name: &str) -> bool {
@@ -168,7 +182,8 @@ fn folder<T>(
             files.all.insert(name, bytes);
         }
     }
-    let missing = || bad(&files.place_of(TRACE), "it is missing (plain or .xz): not a recording");
+    let missing =
+        || bad(&files.place_of(TRACE), "it is missing (plain, .xz, .gz or .zst): not a recording");
     let path = trace.ok_or_else(missing)?;
     let place = path.display().to_string();
     let (from, read, size) = counted(&path).map_err(|e| bad(&place, e))?;
@@ -252,7 +267,19 @@ mod tests {
             ("rec/kpageflags.before", b"flags"),
             ("rec/trace.txt", b"trace\n"),
         ]);
-        for (name, bytes) in [("a.tar", tar.clone()), ("a.tar.xz", xz(&tar))] {
+        let gz = {
+            let mut packed = Vec::new();
+            let from = flate2::bufread::GzEncoder::new(&tar[..], flate2::Compression::fast());
+            io::Read::take(from, LARGEST).read_to_end(&mut packed).unwrap();
+            packed
+        };
+        let zst = ruzstd::encoding::compress_to_vec(
+            &tar[..],
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
+        for (name, bytes) in
+            [("a.tar", tar.clone()), ("a.tar.xz", xz(&tar)), ("a.tgz", gz), ("a.tar.zst", zst)]
+        {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(read(&path).unwrap(), expected);

@@ -16,7 +16,7 @@ use workloads::replay::snapshot::{PageFlags, PcpState, Snapshot, ZoneState};
 use workloads::replay::trace::Extent;
 
 use super::bad;
-use super::files::Files;
+use super::files::{Files, bare_name};
 use crate::cli::exit::Stop;
 use crate::machine::zoneinfo::{PcpEntry, ZoneEntry, Zoneinfo};
 use crate::machine::{Notes, capture};
@@ -42,8 +42,8 @@ pub(super) fn describe(path: &Path, files: &Files) -> Result<Described, Stop> {
     let (place, text) = files.required("zoneinfo.before")?;
     let zoneinfo: Zoneinfo = text.parse().map_err(|e| bad(&place, e))?;
     let loaded = capture::Files::of_texts(place_of(path), texts(files, text, &zoneinfo));
-    let stem = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let stem = stem.trim_end_matches(".xz").trim_end_matches(".tar").to_owned();
+    let stem = bare_name(path).unwrap_or_default();
+    let stem = stem.trim_end_matches(".tar").to_owned();
     let loaded = loaded.machine(&stem, None)?;
     let (mut machine, notes) = (loaded.machine, loaded.notes);
     let before = snapshot(&machine, &zoneinfo);

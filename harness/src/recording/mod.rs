@@ -83,6 +83,7 @@ fn read(
         is_tolerant,
     };
     let recording = Recording::new(input, trace).map_err(|e| bad(&place, e))?;
+    show.notes(&recording.notes);
     Ok(Loaded { recording, notes })
 }
 
@@ -127,6 +128,13 @@ impl Reading {
         } else if self.lines && self.last.elapsed() >= INTERVAL {
             eprintln!("{}", text());
             self.last = Instant::now();
+        }
+    }
+
+    /// What the trace lacks is told at once: a figure that looks odd later may hang on it.
+    fn notes(&self, notes: &[String]) {
+        if self.bar.is_some() || self.lines {
+            notes.iter().for_each(|note| eprintln!(" note: {note}"));
         }
     }
 

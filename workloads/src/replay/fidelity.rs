@@ -33,8 +33,6 @@ const EXACT: f64 = 0.0;
 const HIDDEN_TUNING: &str = "hangs on alloc_factor and free_count at the start and on when the vmstat \
     worker runs, which no file has and the trace shows in part; a refill of twice the size or one that \
     falls behind the end moves it by as much";
-const OTHER_KERNEL: &str = "the variant sizes its pcplists otherwise than the recorded kernel: the \
-    difference is what the policy does under this load";
 const LOAD: &str = "of the load: fed, not decided by the model";
 
 /// Gathers rows.
@@ -92,11 +90,12 @@ pub fn of(shared: &Shared, kernel: &Kernel, tally: &Tally, by: By, is_strict: bo
     }
     end_state(&mut table, shared, kernel, by);
     traced(&mut table, figures);
-    let tunes = recording.after.zones.iter().flat_map(|z| &z.pcp).any(|p| p.bounds.is_some());
-    if by == By::Request && tunes != kernel.pcp_rules.auto_tune {
-        let decided = |row: &&mut FidelityRow| row.defined != "E" && row.tolerance.is_some();
+    if by == By::Request
+        && let Some(reason) = other_policy(shared, kernel)
+    {
+        let decided = |row: &&mut FidelityRow| row.reason.as_deref() == Some(HIDDEN_TUNING);
         for row in table.rows.iter_mut().filter(decided) {
-            row.reason = Some(OTHER_KERNEL.to_owned());
+            row.reason = Some(reason.clone());
         }
     }
     let how = match (by, is_strict) {
@@ -105,6 +104,31 @@ pub fn of(shared: &Shared, kernel: &Kernel, tally: &Tally, by: By, is_strict: bo
         (By::Request, false) => "by request, each CPU's order",
     };
     Fidelity { source: format!("{}, {how}", recording.name), rows: table.rows }
+}
+
+/// If the variant sizes its pcplists otherwise than the recorded kernel: how both do.
+fn other_policy(shared: &Shared, kernel: &Kernel) -> Option<String> {
+    let zones = &shared.recording.after.zones;
+    let (zone, said) = zones
+        .iter()
+        .filter_map(|z| z.pcp.first().map(|pcp| (z, pcp)))
+        .max_by_key(|(z, _)| z.managed_pages)?;
+    let pcp = &kernel.zones[zone.id.index()].pcp[0];
+    let (high, batch) = (pcp.high.load(Ordering::Relaxed), pcp.batch.load(Ordering::Relaxed));
+    let model = match (kernel.pcp_rules.auto_tune, said.bounds.is_some()) {
+        (true, true) | (false, false) => return None,
+        (true, false) => format!("tunes its limit (now {high} pages)"),
+        (false, true) => format!("keeps a fixed limit of {high} pages, {batch} at a time"),
+    };
+    let kernel = match said.bounds {
+        Some((min, max)) => format!("tuned its own from {min} to {max}"),
+        None => format!("kept {} pages, {} at a time", said.high, said.batch),
+    };
+    Some(format!(
+        "in {} the variant {model} on each CPU, the recorded kernel {kernel}: what is not held there is \
+         refilled, drained and free instead",
+        zone.id.zone_idx()
+    ))
 }
 
 /// What was asked for.
@@ -144,10 +168,9 @@ fn load(
         let ms = lived.get(at).map(|ns| *ns as f64 / 1e6);
         table.row(format!("lifetime {name}, ms"), ms, None, None, "E", Some(LOAD));
     }
-    let pages: u64 = (0..).zip(figures.allocs).map(|(order, n)| n << order).sum();
-    let untraced = pgalloc.map(|all| all as f64 - pages as f64);
-    let reason = "kernel: vmstat's pgalloc less the pages of A; model: what the bulk allocator must \
-        have taken. Pages that lay on a pcplist from the start and are never freed can't be seen";
+    let untraced = pgalloc.map(|all| all as f64 - figures.pages_since_snapshot as f64);
+    let reason = "kernel: vmstat's pgalloc less the pages of A; model: what the bulk allocator, or a \
+        task that is not traced, must have taken. Pages that lay on a pcplist from the start and are never freed can't be seen";
     let seen = figures.bulk_allocs as f64;
     table.row("pages allocated without an A", untraced, seen, None, "U", Some(reason));
 }
@@ -200,15 +223,9 @@ fn by_request(
     let pcp_allocs: u64 =
         (0..).zip(figures.allocs).filter(|(order, _)| is_pcp_order(*order)).map(|(_, n)| n).sum();
     let own = figures.served_by_pcp + figures.served_unknown;
-    let reason = "in the model a pcplist serves every request that it may serve";
-    table.row(
-        "served by the CPU's own pcplist, %",
-        percent(own, pcp_allocs),
-        100.0,
-        None,
-        "E",
-        Some(reason),
-    );
+    let reason = "the model has no other way for the orders that its pcplists hold";
+    let served = percent(own, pcp_allocs);
+    table.row("served by the CPU's own pcplist, %", served, None, None, "E", Some(reason));
     let (fallbacks, claims) = Shared::fallbacks(kernel);
     let fallbacks = fallbacks.saturating_sub(tally.fallbacks_before) as f64;
     let reason = "hangs on the type of each pageblock at the start, known in sum and where the trace \

@@ -91,7 +91,9 @@ pub struct KernelFigures {
     pub crossed: u64,
     /// Nanoseconds from allocation to free of matched ones; sorted at the end.
     pub lifetimes_ns: Vec<u64>,
-    /// Pages that the bulk allocator is known to have taken.
+    /// Pages of all allocations since the first snapshot, which vmstat counts from.
+    pub pages_since_snapshot: u64,
+    /// Pages that the bulk allocator is known to have taken since then.
     pub bulk_allocs: u64,
     /// Frees in interrupts that went straight to the free lists.
     pub straight_frees: u64,
@@ -115,6 +117,9 @@ impl KernelFigures {
 
     /// Counts a record, if it lies in the window.
     pub fn see(&mut self, index: usize, record: &Packed) {
+        if record.kind == Kind::Alloc {
+            self.pages_since_snapshot += 1 << record.order;
+        }
         let is_event = !matches!(record.kind, Kind::Marker | Kind::Untraced);
         if !self.window.contains(&index) || !is_event {
             return;

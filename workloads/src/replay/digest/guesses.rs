@@ -93,9 +93,7 @@ impl Digesting<'_> {
             is_implied: true,
         });
         self.set_place(pfn, 0, Place::Held, slot);
-        if self.is_in_window() {
-            self.figures.bulk_allocs += 1;
-        }
+        self.figures.bulk_allocs += 1;
     }
 
     /// If the page was thought to be the bulk allocator's: it was on its list all the while.
@@ -109,9 +107,7 @@ impl Digesting<'_> {
         }
         self.events[slot.event as usize].op = Op::Nop;
         self.puzzles.taken_back += 1;
-        if self.is_in_window() {
-            self.figures.bulk_allocs = self.figures.bulk_allocs.saturating_sub(1);
-        }
+        self.figures.bulk_allocs -= 1;
         self.set_place(pfn, 0, Place::Unknown, NO_EVENT);
         Some(slot)
     }
