@@ -3,7 +3,7 @@
 //! **What.** Zones and pcplists from both zoneinfo files, nodes and settings from whatever else
 //! describes the host (as in captured directories), managed frames from kpageflags.
 //!
-//! **Differs.** A recording of a machine with one node needs no node files. Managed pages are those
+//! **Differs.** A recording needs no node files. Managed pages are those
 //! found in kpageflags, which may be a handful more or less than zoneinfo says.
 
 use std::collections::BTreeMap;
@@ -73,20 +73,26 @@ fn place_of(path: &Path) -> String {
     format!("--trace: {}", path.display())
 }
 
-/// The files of a captured directory, with what one node needs none for.
+/// The files of a captured directory. Without files of nodes, each has an equal share of the CPUs and is
+/// as far from all others: requests go to the node that the recorded page is of, whatever the CPU's.
 fn texts(files: &Files, zoneinfo: &str, zones: &Zoneinfo) -> BTreeMap<String, String> {
     let mut texts: BTreeMap<String, String> =
         files.texts().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     texts.insert("zoneinfo".to_owned(), zoneinfo.to_owned());
     let mut nodes: Vec<u32> = zones.zones.iter().map(|z| z.node).collect();
+    nodes.sort_unstable();
     nodes.dedup();
-    if let [node] = nodes[..] {
-        let mut cpus: Vec<u32> = zones.zones.iter().flat_map(|z| &z.pcp).map(|p| p.cpu).collect();
-        cpus.sort_unstable();
-        cpus.dedup();
-        let list: Vec<String> = cpus.iter().map(u32::to_string).collect();
-        texts.entry(format!("node{node}.cpulist")).or_insert_with(|| list.join(","));
-        texts.entry(format!("node{node}.distance")).or_insert_with(|| "10".to_owned());
+    let mut cpus: Vec<u32> = zones.zones.iter().flat_map(|z| &z.pcp).map(|p| p.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    let share = cpus.len().div_ceil(nodes.len().max(1)).max(1);
+    for (index, node) in nodes.iter().enumerate() {
+        let own: Vec<String> =
+            cpus.iter().skip(index * share).take(share).map(u32::to_string).collect();
+        texts.entry(format!("node{node}.cpulist")).or_insert_with(|| own.join(","));
+        let away = |other: usize| if other == index { "10" } else { "20" };
+        let distances: Vec<&str> = (0..nodes.len()).map(away).collect();
+        texts.entry(format!("node{node}.distance")).or_insert_with(|| distances.join(" "));
     }
     texts
 }
