@@ -61,6 +61,7 @@ impl Measure {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    sys::take_tables_from_the_kernel();
     let wanted = |m: &Measure| args.only.is_empty() || args.only.iter().any(|o| m.name.contains(o));
     let mut measures = pairs::measures(args.ms);
     measures.extend(tail::measures(args.ms));

@@ -28,6 +28,14 @@ pub(crate) fn thread_ns() -> u64 {
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
+/// From now on each large table comes from the kernel, as it does in a process that has just begun: the
+/// heap would keep a freed one and clear it for the next.
+pub(crate) fn take_tables_from_the_kernel() {
+    const LARGE_BYTES: libc::c_int = 1 << 20;
+    // SAFETY: mallopt takes two numbers; where it refuses them nothing changes.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+}
+
 /// How often the calling thread has lost its CPU to another.
 pub(crate) fn involuntary_switches() -> i64 {
     // SAFETY: all bytes zero are a value of this plain struct.

@@ -48,7 +48,7 @@ fn percentiles(name: &str, limit: Duration, mut body: impl FnMut()) -> Vec<Figur
     let clock = quanta::Clock::new();
     let empty = || Histogram::<u64>::new_with_bounds(1, 1 << 32, 3).expect("bounds of a histogram");
     let (mut all, start) = (empty(), Instant::now());
-    while start.elapsed() < limit {
+    while start.elapsed() < limit || all.is_empty() {
         let (mut block, switches) = (empty(), sys::involuntary_switches());
         for _ in 0..BLOCK {
             let before = clock.raw();
