@@ -492,6 +492,11 @@ impl Kernel {
         }
     }
 
+    /// A context gives up what had opened a window, so that the next time is another.
+    pub(crate) fn window_given_up(&self, cx: &Cx, opens: Point) {
+        self.intruders.give_up(cx, opens);
+    }
+
     /// A race point that is also an event in the task's timeline.
     #[inline]
     pub fn point_event(&self, cx: &Cx, point: Point, args: [u64; 3]) {

@@ -9,9 +9,11 @@ use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, presets};
+use allocator::race::Point;
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
-use allocator::task::Cx;
+use allocator::task::{Cx, Observer};
+use allocator::window::WINDOWS;
 
 const BLOCK: u32 = 4096;
 
@@ -118,6 +120,55 @@ fn a_signal_ends_an_offline_that_can_not_end() {
         kernel.free_pages(&cx, pfn, 0);
         assert_eq!(kernel.census().violations, Vec::<String>::new());
     }
+}
+
+/// Writes down how the window of isolation opened and closed.
+struct Windows(std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>);
+
+impl Observer for Windows {
+    fn alloc_fast(&self, _start: u64) {}
+    fn alloc_slow(&self, _start: u64) {}
+    fn span(&self, _name: &'static str, _start: u64) {}
+    fn window_opened(&self, window: usize) {
+        if WINDOWS[window].opens == Point::I6Unlock {
+            self.0.lock().unwrap().push("opened");
+        }
+    }
+    fn window_closed(&self, window: usize, _start: u64, entered: bool) {
+        if WINDOWS[window].opens == Point::I6Unlock {
+            self.0.lock().unwrap().push(if entered { "entered" } else { "closed" });
+        }
+    }
+}
+
+#[test]
+fn the_window_of_isolation_is_one_for_each_offline() {
+    let (kernel, mut cx) = boot(Policy::mainline());
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    cx.observer = Some(Box::new(Windows(seen.clone())));
+    let told = || std::mem::take(&mut *seen.lock().unwrap());
+    let blocks = movable_blocks(&kernel);
+    // Eight pageblocks, one window.
+    kernel.offline_pages(&cx, blocks[1]).unwrap();
+    assert_eq!(told(), ["opened", "closed"]);
+    kernel.online_pages(&cx, blocks[1]).unwrap();
+    // A page that nothing can move: the last test fails, pass after pass, until a signal.
+    let gfp = Gfp::HIGHUSER_MOVABLE;
+    let pfn = kernel.alloc_pages(&cx, gfp, 0, NodeId(1), Nodemask::None).unwrap();
+    kernel.hotplug.signal_after_passes.store(2, Ordering::Relaxed);
+    assert_eq!(kernel.offline_pages(&cx, BlockId(pfn.0 / BLOCK)), Err(HotplugError::Signal));
+    assert_eq!(told(), ["opened", "entered"]);
+    kernel.free_pages(&cx, pfn, 0);
+    kernel.hotplug.signal_after_passes.store(0, Ordering::Relaxed);
+    // An isolation that fails leaves no window open for the next one to inherit.
+    let pfn = kernel.alloc_pages(&cx, Gfp::KERNEL, 0, NodeId(1), Nodemask::None).unwrap();
+    let block = BlockId(pfn.0 / BLOCK);
+    assert_eq!(kernel.offline_pages(&cx, block), Err(HotplugError::Unmovable(pfn.0)));
+    let opened_then = told();
+    assert!(opened_then.iter().all(|what| *what == "opened"), "{opened_then:?}");
+    kernel.free_pages(&cx, pfn, 0);
+    kernel.offline_pages(&cx, block).unwrap();
+    assert_eq!(told(), ["opened", "closed"]);
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Kernel {
                     let at = first.add(block * PAGEBLOCK_NR_PAGES);
                     self.unset_migratetype_isolate(cx, zone, at);
                 }
+                self.window_given_up(cx, Point::I6Unlock);
                 return Err(HotplugError::Unmovable(unmovable.0));
             }
             if drains {
