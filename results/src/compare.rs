@@ -182,10 +182,16 @@ pub fn outcome(
         exit = match comparison.verdict {
             Verdict::Fail => 5,
             Verdict::TooFewRounds if gated => {
-                warnings.push(format!(
-                    "compare: {sides}: {} pairs of rounds, {FEWEST_PAIRS} needed to judge a gate; use --rounds 10",
-                    comparison.pairs
-                ));
+                warnings.push(if (comparison.pairs as usize) < FEWEST_PAIRS {
+                    format!(
+                        "compare: {sides}: {} pairs of rounds, {FEWEST_PAIRS} needed to judge a gate; use --rounds 10",
+                        comparison.pairs
+                    )
+                } else {
+                    format!(
+                        "compare: {sides}: a gated figure is missing or 0 in too many rounds to be judged; use longer rounds"
+                    )
+                });
                 if exit == 5 { 5 } else { 2 }
             }
             Verdict::Interrupted if gated => {
@@ -303,7 +309,9 @@ fn rows(columns: &[Column], first: &Run, options: &Options) -> Vec<MetricRow> {
                 better: column.better.clone(),
                 base: metric_side(&column.base),
                 new: metric_side(&column.new),
-                change_percent: stats::mean(&change).map(percent),
+                change_percent: stats::mean(&change)
+                    .map(percent)
+                    .or_else(|| column.change_of_means()),
                 interval_percent: interval,
                 p,
                 p_holm: None,
@@ -362,10 +370,12 @@ pub(crate) fn worst_verdict(metrics: &[MetricRow], pairs: usize, interrupted: bo
 }
 
 fn rates(columns: &[Column], seed: u64) -> Option<Summary> {
+    let rates = columns.iter().filter(|c| c.name.ends_with(".ops_per_s"));
+    let pairs = rates.clone().map(|c| c.base.len()).max()?;
+    // What did not happen in some round has no ratio there, and speaks for no other round.
     let all: Vec<Vec<f64>> =
-        columns.iter().filter(|c| c.name.ends_with(".ops_per_s")).map(Column::log_ratios).collect();
-    let pairs = all.first()?.len();
-    if pairs == 0 || all.iter().any(|c| c.len() != pairs) {
+        rates.map(Column::log_ratios).filter(|ratios| ratios.len() == pairs).collect();
+    if pairs == 0 || all.is_empty() {
         return None;
     }
     let together: Vec<f64> = (0..pairs)

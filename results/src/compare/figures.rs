@@ -93,14 +93,23 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Log ratio of each pair. A pair of zeros is no change; a pair with one zero has no ratio.
+    /// Log ratio of each pair. A pair of zeros is no change; a pair with one zero has no ratio. Empty if
+    /// more than one pair in twenty has none: the rest would speak for the wrong rounds.
     pub(super) fn log_ratios(&self) -> Vec<f64> {
         let ratio = |(b, n): (&f64, &f64)| match (*b > 0.0, *n > 0.0) {
             (true, true) => Some((n / b).ln()),
             (false, false) => Some(0.0),
             (true, false) | (false, true) => None,
         };
-        self.base.iter().zip(&self.new).filter_map(ratio).collect()
+        let ratios: Vec<f64> = self.base.iter().zip(&self.new).filter_map(ratio).collect();
+        let without = self.base.len() - ratios.len();
+        if without * 20 > self.base.len() { Vec::new() } else { ratios }
+    }
+
+    /// Change of the means in percent, where pairs have no ratios; `None` from nothing.
+    pub(super) fn change_of_means(&self) -> Option<f64> {
+        let (base, new) = (super::stats::mean(&self.base)?, super::stats::mean(&self.new)?);
+        (base > 0.0).then(|| (new / base - 1.0) * 100.0)
     }
 
     /// Whether the difference of latencies is less than the clock can tell: five of its steps, or
@@ -138,16 +147,32 @@ pub(super) fn columns(pairs: &[(&Round, &Round)], gates: &[Gate], all: bool) -> 
     columns.extend(column("slow_path.per_1000_updates".to_owned(), None, pairs, per_update));
     let figures: IndexSet<&String> =
         pairs.iter().flat_map(|(base, _)| base.figures.keys()).collect();
+    let own_from = columns.len();
     for name in figures {
         let better = pairs.iter().find_map(|(base, _)| base.figures.get(name)?.better.clone());
         columns.extend(column(name.clone(), better, pairs, |round| round.figures.get(name)?.value));
     }
+    drop_repeated(&mut columns, own_from, gates);
     // What never happened on either side is no figure, and would only weaken the others' test.
     columns.retain(|c: &Column| {
         c.base.iter().chain(&c.new).any(|v| *v != 0.0)
             || gates.iter().any(|gate| gate.names(&c.name))
     });
     columns
+}
+
+/// A figure of the workload that says what the one before it said (the lowest of one zone, on a
+/// machine with one zone) would only weaken the others' test.
+fn drop_repeated(columns: &mut Vec<Column>, from: usize, gates: &[Gate]) {
+    let mut index = columns.len();
+    while index > from + 1 {
+        index -= 1;
+        let (last, before) = (&columns[index], &columns[index - 1]);
+        let repeats = (&last.base, &last.new) == (&before.base, &before.new);
+        if repeats && !gates.iter().any(|gate| gate.names(&last.name)) {
+            columns.remove(index);
+        }
+    }
 }
 
 fn column(

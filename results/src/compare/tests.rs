@@ -110,6 +110,35 @@ fn fewer_than_six_pairs_give_no_verdict_and_say_so() {
 }
 
 #[test]
+fn a_figure_that_is_often_zero_changes_by_its_mean_and_is_not_tested() {
+    let (mut base, mut new) = both(Sample::default(), Sample::default());
+    let mut set = |name: &str, values: [[f64; 10]; 2]| {
+        for (run, values) in [&mut base, &mut new].into_iter().zip(values) {
+            for (round, value) in run.rounds.iter_mut().zip(values) {
+                let figure = crate::schema::Figure { value: Some(value), ..Default::default() };
+                round.figures.insert(name.to_owned(), figure);
+            }
+        }
+    };
+    let rare = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0];
+    set("rare", [rare, [0.0; 10]]);
+    set("again", [rare, [0.0; 10]]);
+    let half = [2.0, 0.0, 2.0, 0.0, 2.0, 0.0, 2.0, 0.0, 2.0, 0.0];
+    set("half", [half, [4.0; 10]]);
+    let c = compared(&base, &new, &[]);
+    let row = |name: &str| c.metrics.iter().find(|row| row.name == name);
+    // Eight pairs of zeros are no change, but the mean of all ten is gone.
+    let told = |name: &str| row(name).map(|r| (r.change_percent, r.interval_percent, r.p));
+    assert_eq!(told("half"), Some((Some(300.0), None, None)));
+    assert_eq!(told("again"), None, "it says what the one before it says");
+    assert_eq!(told("rare"), Some((Some(-100.0), None, None)));
+    let rates = c.rates.unwrap();
+    new.rounds[3].ops["mems_update"] = crate::schema::Op::default();
+    let c = compared(&base, &new, &[]);
+    assert_eq!((rates.figures, c.rates.map(|r| r.figures)), (2, Some(1)));
+}
+
+#[test]
 fn an_interrupted_run_is_judged_by_no_gate() {
     let (base, mut new) = both(Sample::default(), Sample { slowdown: 2.0, ..Sample::default() });
     new.interrupted = true;

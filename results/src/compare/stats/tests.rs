@@ -61,6 +61,28 @@ fn bootstrap_interval_equals_scipys_at_the_widened_level() {
 }
 
 #[test]
+fn many_pairs_tell_the_same_as_their_draws() {
+    // A skewed column, like the log ratios of a tail latency: 299 rows are drawn, 300 are not.
+    let mut random = SplitMix64::new(5);
+    let skewed = |random: &mut SplitMix64| {
+        let unit = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(1.0 - unit).ln() - 0.93
+    };
+    let many: Vec<f64> = (0..MANY_PAIRS).map(|_| skewed(&mut random)).collect();
+    let drawn = bootstrap(&[&many[1..]], 7).unwrap()[0];
+    let known = bootstrap(&[&many], 7).unwrap()[0];
+    let width = drawn.high - drawn.low;
+    // Four standard errors of a drawn quantile, and what the left-out row moves.
+    let (low, high) = ((known.low - drawn.low) / width, (known.high - drawn.high) / width);
+    assert!(low.abs() < 0.06 && high.abs() < 0.06, "{drawn:?} {known:?}");
+    let (drawn, known) = (sign_flip(&many[1..], 7).unwrap(), sign_flip(&many, 7).unwrap());
+    assert!((0.01..0.9).contains(&drawn) && (drawn - known).abs() < 0.05, "{drawn} {known}");
+    assert_eq!(sign_flip(&[0.0; MANY_PAIRS], 1), Some(1.0));
+    let sure = sign_flip(&[0.5; 5000], 1).unwrap();
+    assert!(sure > 0.0 && sure < 1e-100, "{sure}");
+}
+
+#[test]
 fn interval_levels_equal_scipys() {
     for (n, level) in [
         (10, 0.008_550_639_024_406_366),
