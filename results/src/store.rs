@@ -310,6 +310,7 @@ pub fn load_file(path: &Path) -> Result<Vec<Loaded>> {
 
 /// What every version of the document has.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Head {
     schema: Option<serde_json::Value>,
     runs: Option<IgnoredAny>,

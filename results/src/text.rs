@@ -260,6 +260,26 @@ pub(crate) fn kills(run: &Run) -> String {
     parts.join(", ")
 }
 
+/// What no premature OOM in so many tries is worth.
+#[must_use]
+pub fn worth(run: &Run) -> String {
+    let entries = run.slow_path.entries;
+    match (entries, stats::bound_of_none(entries)) {
+        (0, _) | (_, None) => {
+            "no allocation took the slow path: this run says nothing about OOM".to_owned()
+        }
+        (1, _) => "1 allocation took the slow path: too few to say anything about OOM".to_owned(),
+        (2..10, _) => {
+            format!("{entries} allocations took the slow path: too few to say anything about OOM")
+        }
+        (_, Some(bound)) => format!(
+            "0 premature in {} slow-path allocations: under {} (95%)",
+            count(entries as f64),
+            rate(bound)
+        ),
+    }
+}
+
 fn verdicts(run: &Run) -> Vec<String> {
     let told = format::wrap(&kills(run), "", WIDTH - 8);
     let heads = ["oom"].into_iter().chain(std::iter::repeat(""));
@@ -270,17 +290,8 @@ fn verdicts(run: &Run) -> Vec<String> {
     if let Some(time) = find_time::of(run).filter(|t| t.found > 0) {
         lines.push(format!("find    {}", time.text()));
     }
-    let entries = run.slow_path.entries;
     if run.oom.premature.definite == 0 && run.findings.iter().all(|f| !f.counts) {
-        lines.push(match stats::bound_of_none(entries) {
-            Some(bound) => format!(
-                "clean   0 premature in {} slow-path allocations: under {} (95%)",
-                count(entries as f64),
-                rate(bound)
-            ),
-            None => "clean   no allocation took the slow path: this run says nothing about OOM"
-                .to_owned(),
-        });
+        lines.push(format!("clean   {}", worth(run)));
     }
     lines
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use results::format::plural;
 use results::merge;
 
 use super::exit::{Exit, Stop, print};
@@ -42,8 +43,9 @@ pub fn run(args: &MergeCommand) -> Result<Exit, Stop> {
         None => print(&outcome.text)?,
         Some(file) => {
             for run in &outcome.runs {
-                let runs = run.merged_from.len().max(1);
-                eprintln!("stress: {}: {} rounds of {runs} runs", run.label(), run.rounds.len());
+                let rounds = plural(run.rounds.len(), "round");
+                let runs = plural(run.merged_from.len().max(1), "run");
+                eprintln!("stress: {}: {rounds} of {runs}", run.label());
             }
             eprintln!("stress: kept in {}", file.display());
         }

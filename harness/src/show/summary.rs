@@ -5,7 +5,7 @@ use std::path::Path;
 
 use results::compare::{self, Style};
 use results::find_time;
-use results::format::{self, count, fit, plain};
+use results::format::{fit, plain};
 use results::schema::{Comparison, Run};
 use results::text;
 
@@ -51,11 +51,8 @@ fn verdict(run: &Run) -> String {
     let name = &run.variant.name;
     let premature = run.oom.premature.definite;
     let counted: Vec<_> = run.findings.iter().filter(|f| f.counts).collect();
-    let entries = count(run.slow_path.entries as f64);
     let mut text = if counted.is_empty() {
-        let bound = compare::stats::bound_of_none(run.slow_path.entries)
-            .map_or(String::new(), |bound| format!(": under {} (95%)", format::rate(bound)));
-        format!("{name:<10}  ok     nothing found in {entries} slow-path allocations{bound}\n")
+        format!("{name:<10}  ok     nothing found\n        {}\n", text::worth(run))
     } else {
         let kinds = kinds(run);
         let time = find_time::of(run).map_or(String::new(), |t| format!("; found {}", t.text()));

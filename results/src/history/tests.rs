@@ -207,7 +207,7 @@ fn the_trend_shows_the_night_on_which_a_figure_moved() {
     assert!(plot("fault.p50", &series, 72, 16).lines().count() > 10);
     let message = trend(&history, "alloc.p50", &Filter::default()).unwrap_err().to_string();
     assert!(
-        message.contains("no figure 'alloc.p50'") && message.contains("fault.p50_ns"),
+        message.contains("no figure 'alloc.p50'") && message.contains("figures of: fault"),
         "{message}"
     );
 }

@@ -1,6 +1,6 @@
 //! One figure over nights, as a table and as a plot in the terminal.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::{Filter, History, RunRow};
 use crate::error::{Error, Result};
@@ -48,16 +48,31 @@ pub fn trend(history: &History, figure: &str, filter: &Filter) -> Result<Vec<Ser
     }
     if series.is_empty() {
         let names = history.database.metrics()?;
-        let have = if names.is_empty() {
-            "none yet: stress history add".to_owned()
-        } else {
-            names.join(" ")
-        };
         return Err(Error::Input(format!(
-            "history: no figure '{figure}' in the chosen runs; there are: {have}"
+            "history: no figure '{figure}' in the chosen runs; {}",
+            what_there_is(&name, &names)
         )));
     }
     Ok(series.into_values().collect())
+}
+
+/// The figures of the same operation or, if there is no such operation, what there are figures of.
+fn what_there_is(name: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return "there are none yet: stress history add".to_owned();
+    }
+    if names.iter().any(|known| known == name) {
+        return "it is in others, or has too few samples here".to_owned();
+    }
+    let op = |name: &str| name.rsplit_once('.').map_or(name, |(op, _)| op).to_owned();
+    let of_op: Vec<&str> =
+        names.iter().filter(|known| op(known) == op(name)).map(String::as_str).collect();
+    if of_op.is_empty() {
+        let ops: IndexSet<String> = names.iter().map(|known| op(known)).collect();
+        format!("there are figures of: {}", ops.into_iter().collect::<Vec<_>>().join(" "))
+    } else {
+        format!("there are: {}", of_op.join(" "))
+    }
 }
 
 /// Night by night: value, spread over rounds, change against the night before, what else changed.

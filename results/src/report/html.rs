@@ -19,7 +19,7 @@ use crate::compare::{self, stats};
 use crate::error::{Error, Result};
 use crate::export::hlog;
 use crate::find_time;
-use crate::format::{count, ns, plural, rate, thousands};
+use crate::format::{count, ns, plural, thousands};
 use crate::history::Series;
 use crate::schema::{Comparison, Fidelity, Finding, Round, Run, Verdict};
 use crate::store::Loaded;
@@ -108,10 +108,17 @@ struct FindingView<'a> {
     run: String,
     open: bool,
     lanes: Option<Lanes>,
+    /// Lines of the report.
+    lines: usize,
+    /// Whether it is shown without being asked for.
+    short_report: bool,
 }
 
 /// Findings that are shown in full; the rest is counted.
 const MOST_FINDINGS: usize = 40;
+
+/// Lines of a report that is no burden: the kernel's own on a storm has a hundred.
+const SHORT_REPORT: usize = 25;
 
 pub(super) fn page(
     loaded: &[Loaded],
@@ -145,6 +152,8 @@ pub(super) fn page(
             run: run.label(),
             open: i < 3,
             lanes: lanes::of(finding),
+            lines: finding.report.lines().count(),
+            short_report: finding.report.lines().count() <= SHORT_REPORT,
         })
         .collect();
     let workloads: IndexSet<&str> = runs.iter().map(|run| run.workload.as_str()).collect();
@@ -253,13 +262,8 @@ fn verdict(run: &Run, threads: &str) -> VerdictView {
         n => ("fail", format!("{n} findings")),
     };
     let mut facts = vec![text::kills(run)];
-    let entries = run.slow_path.entries;
-    if let Some(bound) = stats::bound_of_none(entries).filter(|_| run.oom.premature.definite == 0) {
-        facts.push(format!(
-            "0 premature in {} slow-path allocations: under {} (95%)",
-            count(entries as f64),
-            rate(bound)
-        ));
+    if run.oom.premature.definite == 0 {
+        facts.push(text::worth(run));
     }
     facts.extend(find_time::of(run).filter(|t| t.found > 0).map(|t| format!("found {}", t.text())));
     if !run.invariants.violated.is_empty() {
@@ -379,22 +383,24 @@ fn section(title: String, runs: &[&Loaded], warnings: &mut Vec<String>) -> Resul
         .enumerate()
         .filter(|(_, l)| l.run.oom.kills > 0)
         .map(|(i, l)| {
-            let premature = l.run.oom.premature.definite;
-            bar(
-                i,
-                l.run.oom.kills as f64,
-                format!("{} kills, {premature} premature", l.run.oom.kills),
-            )
+            let oom = &l.run.oom;
+            let extra = match oom.extra_victims {
+                0 => String::new(),
+                n => format!(", {} extra victims", thousands(n)),
+            };
+            let (kills, premature) = (thousands(oom.kills), thousands(oom.premature.definite));
+            bar(i, oom.kills as f64, format!("{kills} kills, {premature} premature{extra}"))
         })
         .collect();
     let mut reserves = Vec::new();
     for (i, l) in runs.iter().enumerate() {
         let percent = |share: f64| format!("{:.0}% of min", share * 100.0);
+        // Without classes the lowest of all is what there is.
+        let lowest = l.run.reserves.lowest_share_of_min;
         reserves.extend(
-            l.run
-                .reserves
-                .lowest_share_of_min
-                .map(|s| bar(i, s, format!("victims: {}", percent(s)))),
+            lowest
+                .filter(|_| l.run.reserves.by_class.is_empty())
+                .map(|share| bar(i, share, percent(share))),
         );
         for (class, c) in &l.run.reserves.by_class {
             reserves.extend(
@@ -502,7 +508,10 @@ fn operation(
     );
     let seconds =
         time_ticks(over_time.iter().flat_map(|l| &l.points).map(|p| p.0).fold(0.0, f64::max));
-    view.over_time = chart(&format!("{}: p99 over time", view.label), &over_time, seconds);
+    // A single round is no course of time.
+    if over_time.iter().any(|line| line.points.len() > 1) {
+        view.over_time = chart(&format!("{}: p99 over time", view.label), &over_time, seconds);
+    }
     view.throughput = bars(&format!("{}: operations per second", view.label), &throughput);
     Ok(view)
 }

@@ -7,11 +7,16 @@ use crate::schema::Finding;
 /// More columns than this are read by nobody; further tasks share the last one.
 const MOST_LANES: usize = 6;
 
+/// Steps that are shown: the last so many, and all from the first that is a reason.
+const MOST_ROWS: usize = 48;
+
 /// The table behind the lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lanes {
     /// Heads: task and CPU.
     pub(crate) heads: Vec<String>,
+    /// Steps before the first that is shown.
+    pub(crate) earlier: usize,
     /// Steps in order.
     pub(crate) rows: Vec<LaneRow>,
 }
@@ -54,7 +59,9 @@ pub(crate) fn of(finding: &Finding) -> Option<Lanes> {
     let heads = tasks.iter().enumerate().take(lanes).map(head).collect();
     let mut events: Vec<_> = finding.events.iter().collect();
     events.sort_by_key(|event| event.step);
-    let rows = events
+    let reason = events.iter().position(|event| event.reason).unwrap_or(events.len());
+    let earlier = events.len().saturating_sub(MOST_ROWS).min(reason);
+    let rows = events[earlier..]
         .iter()
         .map(|event| {
             let index = tasks.get_index_of(event.task.as_str()).unwrap_or(0);
@@ -78,7 +85,7 @@ pub(crate) fn of(finding: &Finding) -> Option<Lanes> {
             }
         })
         .collect();
-    Some(Lanes { heads, rows })
+    Some(Lanes { heads, earlier, rows })
 }
 
 #[cfg(test)]
@@ -98,6 +105,24 @@ mod tests {
             .map(|r| (r.step, r.cells.iter().position(Option::is_some).unwrap(), r.reason))
             .collect();
         assert_eq!(filled, [(1, 0, false), (2, 1, true), (3, 0, false), (4, 0, false)]);
+    }
+
+    #[test]
+    fn of_many_steps_the_last_are_shown_and_no_reason_is_left_out() {
+        let event = |i: u32, reason: bool| TimelineEvent {
+            step: i,
+            task: "t".into(),
+            reason,
+            ..TimelineEvent::default()
+        };
+        let of_steps = |reason: Option<u32>| {
+            let events = (0..96).map(|i| event(i, Some(i) == reason)).collect();
+            let lanes = of(&Finding { events, ..Finding::default() }).unwrap();
+            (lanes.earlier, lanes.rows.len(), lanes.rows[0].step)
+        };
+        assert_eq!(of_steps(None), (48, 48, 48));
+        assert_eq!(of_steps(Some(90)), (48, 48, 48));
+        assert_eq!(of_steps(Some(10)), (10, 86, 10));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use indexmap::IndexMap;
 
-use crate::compare::{self, Style, stats};
-use crate::format::{count, ns, plain, plural, rate};
+use crate::compare::{self, Style};
+use crate::format::{count, ns, plain, plural};
 use crate::histogram::enough_samples;
 use crate::schema::{Comparison, Finding, Run};
 use crate::text;
@@ -88,16 +88,8 @@ fn figures(run: &Run) -> String {
         ));
     }
     out.push_str(&compare::wrap(&format!("  {}", text::kills(run)), "    "));
-    let entries = run.slow_path.entries;
-    let premature = run.oom.premature.definite;
-    let worth = stats::bound_of_none(entries).filter(|_| premature == 0);
-    let worth = worth.map_or(String::new(), |b| format!(" (under {}, 95%)", rate(b)));
-    out.push_str(&compare::wrap(
-        &format!(
-            "  {premature} premature OOMs in {} slow-path allocations{worth}",
-            count(entries as f64)
-        ),
-        "    ",
-    ));
+    if run.oom.premature.definite == 0 {
+        out.push_str(&compare::wrap(&format!("  {}", text::worth(run)), "    "));
+    }
     out
 }

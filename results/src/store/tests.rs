@@ -159,6 +159,7 @@ fn bad_documents_are_one_line_with_place_and_remedy() {
     check("[1, 2", "truncated at byte 5 (inside [1])");
     check("{\"schema\": \"one\"}", "its schema is no number");
     check("hello", "not JSON");
+    check("9", "invalid type: integer `9`, expected an object");
     check("{\"schema\": 1, \"runs\": [{\"schema\": 3}]}", "inside runs[0]");
 }
 
