@@ -173,12 +173,10 @@ enum At {
 struct Silent {
     signals: Signals,
     cut: Option<(At, i32)>,
-    lines: u32,
 }
 
 impl Show for Silent {
     fn status(&mut self, status: &Status<'_>) {
-        self.lines += 1;
         let measured = status.primary.is_some_and(|(histogram, _)| histogram.count() > 0);
         match self.cut {
             Some((At::Measured, signal)) if measured => self.signals.pretend(signal),
@@ -206,7 +204,7 @@ fn plan(what: What, args: &[&str]) -> Plan {
 
 fn run_with(plan: &Plan, cut: Option<(At, i32)>) -> Session {
     let signals = Signals::default();
-    let mut show = Silent { signals: signals.clone(), cut, lines: 0 };
+    let mut show = Silent { signals: signals.clone(), cut };
     let mut saved = 0;
     let session = rounds::run(plan, &signals, &mut show, |_| {
         saved += 1;
@@ -214,7 +212,6 @@ fn run_with(plan: &Plan, cut: Option<(At, i32)>) -> Session {
     });
     let session = session.unwrap();
     assert_eq!(saved, session.rounds.len(), "the record is kept after each round");
-    assert!(show.lines > 0);
     session
 }
 
@@ -321,7 +318,7 @@ fn a_suspect_gate_asks_for_more_rounds_and_they_go_on_where_the_others_ended() {
 
     plan.rounds += 2;
     let signals = Signals::default();
-    let mut show = Silent { signals: signals.clone(), cut: None, lines: 0 };
+    let mut show = Silent { signals: signals.clone(), cut: None };
     rounds::go_on(&plan, &mut session, &signals, &mut show, |_| Ok(())).unwrap();
     let turns: Vec<(usize, u32, u32)> =
         session.rounds.iter().map(|r| (r.turn.variant, r.turn.round, r.order)).collect();
