@@ -27,6 +27,7 @@ use allocator::policy::Policy;
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::task::{Cx, pf};
+use allocator::zone::Wmark;
 
 use crate::{
     Info, Movable, OptionKind, OptionSpec, Options, Scene, TaskBody, TaskSpec, Workload,
@@ -439,6 +440,21 @@ struct StormScene {
     tasks: Vec<TaskSpec>,
 }
 
+/// Says so if refills and unlocked checks blur what the levels of the reserves are: the oracle allows for
+/// them, and a reader of `lowest.victim` must, too.
+fn blurred_floor(kernel: &Kernel) -> Option<String> {
+    let zone = kernel.populated_zones().max_by_key(|z| z.wmark_unboosted(Wmark::Min))?;
+    let (min, slack) = (zone.wmark_unboosted(Wmark::Min), kernel.reserve_slack(zone, 0));
+    (slack >= min / 8).then(|| {
+        format!(
+            "refills and unlocked checks of {} CPUs may take {} {}% of min deeper than a right allows",
+            kernel.cpus.len(),
+            zone.idx(),
+            slack * 100 / min.max(1),
+        )
+    })
+}
+
 impl Scene for StormScene {
     fn tasks(&mut self) -> Vec<TaskSpec> {
         std::mem::take(&mut self.tasks)
@@ -474,6 +490,7 @@ impl Scene for StormScene {
     fn remarks(&self) -> Vec<String> {
         let unmap = self.kernel.config.unmap_ns_per_page;
         let mut remarks = vec![format!("unmapping is charged {unmap} ns a page")];
+        remarks.extend(blurred_floor(&self.kernel));
         if self.shared.counts.killed.load(Ordering::Relaxed) == 0 {
             remarks.push("nobody was killed: this round proves nothing".to_owned());
         }
