@@ -240,11 +240,28 @@ impl Run {
         self.rounds.iter().filter(|round| round.complete)
     }
 
-    /// Findings as readers want them: those that count first, each kind in order of time.
+    /// The findings that count as readers want them: the first of each kind before the second of any.
     #[must_use]
     pub fn findings_by_weight(&self) -> Vec<&Finding> {
-        let (counting, others): (Vec<_>, Vec<_>) = self.findings.iter().partition(|f| f.counts);
-        counting.into_iter().chain(others).collect()
+        let mut seen: IndexMap<&str, u32> = IndexMap::new();
+        let mut ranked: Vec<(u32, &Finding)> = Vec::new();
+        for finding in self.findings.iter().filter(|f| f.counts) {
+            let rank = seen.entry(&finding.kind).or_default();
+            ranked.push((*rank, finding));
+            *rank += 1;
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Examples kept of what was seen and is no finding, by kind.
+    #[must_use]
+    pub fn seen_by_kind(&self) -> IndexMap<&str, usize> {
+        let mut kinds = IndexMap::new();
+        for finding in self.findings.iter().filter(|f| !f.counts) {
+            *kinds.entry(finding.kind.as_str()).or_default() += 1;
+        }
+        kinds
     }
 
     /// How a reader recognises the run in one line.

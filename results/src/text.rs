@@ -88,24 +88,37 @@ fn first_line(run: &Run) -> String {
 
 /// Notes, as many to a line as fit; at most two lines.
 fn notes(notes: &[String]) -> Vec<String> {
-    const LINES: usize = 2;
     let room = WIDTH - "note   ".len();
+    pack(notes, room, 2).iter().map(|line| format!("note   {}", fit(line, room))).collect()
+}
+
+/// What the workload counted, as far as it fits into a line.
+fn figures(run: &Run) -> Option<String> {
+    let known = run.figures.iter().filter_map(|(name, figure)| Some((name, figure.value?)));
+    let told = known.filter(|(_, value)| *value != 0.0);
+    let told: Vec<String> = told.map(|(name, value)| format!("{name} {}", count(value))).collect();
+    let room = WIDTH - "figures ".len();
+    pack(&told, room, 1).first().map(|line| format!("figures {}", fit(line, room)))
+}
+
+/// Texts in so many lines of `room` columns, and how many more there are.
+fn pack(texts: &[String], room: usize, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for (index, note) in notes.iter().enumerate() {
-        let full = lines.len() == LINES;
+    for (index, note) in texts.iter().enumerate() {
+        let full = lines.len() == most;
         match lines.last_mut() {
             Some(line) if line.chars().count() + 2 + note.chars().count() <= room => {
                 *line = format!("{line}; {note}");
             }
             Some(line) if full => {
-                let more = format!("; {} more in the record", notes.len() - index);
+                let more = format!("; {} more in the record", texts.len() - index);
                 *line = fit(line, room - more.len()) + &more;
                 break;
             }
             Some(_) | None => lines.push(note.clone()),
         }
     }
-    lines.iter().map(|line| format!("note   {}", fit(line, room))).collect()
+    lines
 }
 
 fn short(seconds: f64) -> String {
@@ -144,23 +157,25 @@ pub fn command(arguments: &[String]) -> String {
 }
 
 fn findings(run: &Run, room: usize) -> Vec<String> {
-    let total = run.findings.len();
-    if total == 0 {
+    let counting = run.findings_by_weight();
+    let seen = run.seen_by_kind();
+    if counting.is_empty() && seen.is_empty() {
         return Vec::new();
     }
+    let room = room - usize::from(!seen.is_empty());
+    let total = counting.len();
     let shown = if total < room { total } else { room.saturating_sub(2).max(1) };
-    let mut lines: Vec<String> = run
-        .findings_by_weight()
+    let mut lines: Vec<String> = counting
         .into_iter()
         .take(shown)
-        .map(|f| {
-            let (first, aside) =
-                if f.counts { ("FOUND", "") } else { ("seen ", "  (does not count)") };
-            format!("{first}  {}  t={:.6}s  {}{aside}", f.number, f.time_s, f.title)
-        })
+        .map(|f| format!("FOUND  {}  t={:.6}s  {}", f.number, f.time_s, f.title))
         .collect();
     if shown < total {
         lines.push(format!("       and {} more in the record", total - shown));
+    }
+    if !seen.is_empty() {
+        let kinds: Vec<String> = seen.iter().map(|(kind, n)| format!("{kind} ({n})")).collect();
+        lines.push(format!("seen   {}: told in the record, no findings", kinds.join(", ")));
     }
     lines.push(String::new());
     lines
@@ -263,6 +278,9 @@ pub(crate) fn kills(run: &Run) -> String {
 /// What no premature OOM in so many tries is worth.
 #[must_use]
 pub fn worth(run: &Run) -> String {
+    if let Some(text) = worth_of_offlines(run) {
+        return text;
+    }
     let entries = run.slow_path.entries;
     match (entries, stats::bound_of_none(entries)) {
         (0, _) | (_, None) => {
@@ -280,12 +298,21 @@ pub fn worth(run: &Run) -> String {
     }
 }
 
+/// The same of a run whose subject is memory offline.
+fn worth_of_offlines(run: &Run) -> Option<String> {
+    let offlines = run.figures.get("offlines_done").and_then(|f| f.value)? as u64;
+    let bound = stats::bound_of_none(offlines)?;
+    let (done, rate) = (count(offlines as f64), rate(bound));
+    Some(format!("0 findings in {done} offlines: under {rate} (95%)"))
+}
+
 fn verdicts(run: &Run) -> Vec<String> {
     let told = format::wrap(&kills(run), "", WIDTH - 8);
     let heads = ["oom"].into_iter().chain(std::iter::repeat(""));
     let mut lines: Vec<String> =
         heads.zip(told.lines()).map(|(head, line)| format!("{head:<8}{line}")).collect();
     lines.push(pages(run));
+    lines.extend(figures(run));
     lines.extend(windows(run));
     if let Some(time) = find_time::of(run).filter(|t| t.found > 0) {
         lines.push(format!("find    {}", time.text()));

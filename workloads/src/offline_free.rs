@@ -31,12 +31,12 @@ use crate::{
 
 const ALLOC: usize = 0;
 const FREE: usize = 1;
-const ALLOC_DURING: usize = 2;
-const FREE_DURING: usize = 3;
-const ALLOC_FAILED: usize = 4;
-const OFFLINE: usize = 5;
-const OFFLINE_FAILED: usize = 6;
-const ONLINE: usize = 7;
+const OFFLINE: usize = 2;
+const ONLINE: usize = 3;
+const OFFLINE_FAILED: usize = 4;
+const ALLOC_DURING: usize = 5;
+const FREE_DURING: usize = 6;
+const ALLOC_FAILED: usize = 7;
 
 /// Blocks that may wait for the neighbour.
 const INBOX: usize = 64;
@@ -56,12 +56,12 @@ impl Workload for OfflineFree {
             ops: &[
                 "alloc",
                 "free",
+                "offline",
+                "online",
+                "offline_failed",
                 "alloc_during",
                 "free_during",
                 "alloc_failed",
-                "offline",
-                "offline_failed",
-                "online",
             ],
             options: &[
                 OptionSpec {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use indexmap::IndexMap;
 use results::compare::{self, Style};
 use results::find_time;
 use results::format::{fit, plain};
@@ -50,7 +51,7 @@ fn side_by_side(runs: &[Run], comparisons: &[Comparison], file: Option<&Path>) -
 fn verdict(run: &Run) -> String {
     let name = &run.variant.name;
     let premature = run.oom.premature.definite;
-    let counted: Vec<_> = run.findings.iter().filter(|f| f.counts).collect();
+    let counted = run.findings_by_weight();
     let mut text = if counted.is_empty() {
         format!("{name:<10}  ok     nothing found\n        {}\n", text::worth(run))
     } else {
@@ -83,13 +84,13 @@ fn kinds(run: &Run) -> String {
     part(oom.premature.definite, "premature OOM");
     part(oom.premature_failures, "premature failure");
     part(oom.extra_victims, "extra victim");
-    let others = ["lockup", "panic", "conservation", "reserves", "isolation", "use-after-free"];
-    for kind in others {
-        part(run.findings.iter().filter(|f| f.counts && f.kind == kind).count() as u64, kind);
+    let judged_as_oom = ["premature-oom", "premature-failure", "extra-victim"];
+    let mut others: IndexMap<&str, u64> = IndexMap::new();
+    for finding in run.findings.iter().filter(|f| f.counts) {
+        *others.entry(&finding.kind).or_default() += 1;
     }
-    if parts.is_empty() {
-        let n = run.findings.iter().filter(|f| f.counts).count();
-        parts.push(format!("{n} findings"));
+    for (kind, n) in others.into_iter().filter(|(kind, _)| !judged_as_oom.contains(kind)) {
+        part(n, kind);
     }
     parts.join(", ")
 }

@@ -159,7 +159,7 @@ fn outliers(comparison: &Comparison) -> Option<String> {
     (base + new > 0).then(|| {
         let (b, n) = (&comparison.base.label, &comparison.new.label);
         format!(
-            "outliers: {base} rounds of {b}, {new} of {n} are far off the median of {}; something else ran: see stress machine --check",
+            "outliers: {base} of the rounds of {b}, {new} of {n} are far off the median of {}; something else ran: see stress machine --check",
             row.name
         )
     })

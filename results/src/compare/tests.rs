@@ -298,7 +298,11 @@ fn a_round_far_off_is_told() {
     let note = |base: &Run| compared(base, &new, &[]).notes.join("\n");
     assert!(!note(&base).contains("outliers"), "{}", note(&base));
     base.rounds[3].ops[0].rate_per_s *= 0.5;
-    assert!(note(&base).contains("outliers: 1 rounds of v4.11, 0 of v4.13"), "{}", note(&base));
+    assert!(
+        note(&base).contains("outliers: 1 of the rounds of v4.11, 0 of v4.13"),
+        "{}",
+        note(&base)
+    );
 }
 
 #[test]
