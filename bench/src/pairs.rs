@@ -5,7 +5,7 @@
 //! random, by a new one.
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -155,6 +155,14 @@ impl Part {
     }
 }
 
+/// Where the threads of a case meet.
+struct Meeting {
+    barrier: Barrier,
+    /// When all stop, set by the first to begin: an end of its own for each would leave one CPU idle
+    /// while the last to begin goes on.
+    end: OnceLock<Instant>,
+}
+
 impl Case {
     fn measure<S: Subject>(self, subject: &'static str) -> Measure {
         let name = self.name(subject, self.what);
@@ -190,15 +198,15 @@ impl Case {
         let shape = Shape { frames, cpus: self.threads.min(sys::cpus()), order: self.order };
         let subject = S::new(shape);
         let each = ((frames / 2 / self.threads as u64) >> self.order) as usize;
-        let barrier = Barrier::new(self.threads);
+        let meeting = Meeting { barrier: Barrier::new(self.threads), end: OnceLock::new() };
         let parts: Vec<(Part, Part)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads)
                 .map(|n| {
-                    let (subject, barrier) = (&subject, &barrier);
+                    let (subject, meeting) = (&subject, &meeting);
                     scope.spawn(move || {
                         sys::pin(n);
                         let cx = subject.context(n % shape.cpus);
-                        self.thread(subject, &cx, each, barrier, n as u64)
+                        self.thread(subject, &cx, each, meeting, n as u64)
                     })
                 })
                 .collect();
@@ -214,7 +222,7 @@ impl Case {
         subject: &S,
         cx: &S::Context,
         each: usize,
-        barrier: &Barrier,
+        Meeting { barrier, end }: &Meeting,
         seed: u64,
     ) -> (Part, Part) {
         let order = self.order;
@@ -238,7 +246,7 @@ impl Case {
         barrier.wait();
         match self.kind {
             Kind::Pair => first.timed(|| {
-                self.until_the_end(1024, || {
+                self.until(end, 1024, || {
                     let frame = subject.alloc(cx, order).expect("half of the memory is free");
                     subject.free(cx, black_box(frame), order);
                 })
@@ -258,7 +266,7 @@ impl Case {
                 let mut rng = SmallRng::seed_from_u64(seed);
                 held.shuffle(&mut rng);
                 first.timed(|| {
-                    self.until_the_end(256, || {
+                    self.until(end, 256, || {
                         let slot = &mut held[rng.random_range(0..each)];
                         subject.free(cx, *slot, order);
                         *slot = subject.alloc(cx, order).expect("one was just freed");
@@ -271,13 +279,13 @@ impl Case {
         (first, second)
     }
 
-    /// Calls `body` until the time is over, looking at the clock every `batch` calls.
+    /// Calls `body` until the common end, looking at the clock every `batch` calls.
     #[inline(always)]
-    fn until_the_end(&self, batch: u64, mut body: impl FnMut()) -> u64 {
-        let (start, mut n) = (Instant::now(), 0);
-        // Threads beyond the CPUs take turns: as much time for each.
+    fn until(&self, end: &OnceLock<Instant>, batch: u64, mut body: impl FnMut()) -> u64 {
+        // Threads beyond the CPUs take turns: more time for all.
         let limit = self.limit * (self.threads.div_ceil(sys::cpus()) as u32).min(4);
-        while start.elapsed() < limit {
+        let (end, mut n) = (*end.get_or_init(|| Instant::now() + limit), 0);
+        while Instant::now() < end {
             for _ in 0..batch {
                 body();
             }

@@ -92,13 +92,15 @@ fn notes(notes: &[String]) -> Vec<String> {
     pack(notes, room, 2).iter().map(|line| format!("note   {}", fit(line, room))).collect()
 }
 
-/// What the workload counted, as far as it fits into a line.
-fn figures(run: &Run) -> Option<String> {
+/// What the workload counted, as far as it fits into two lines.
+fn figures(run: &Run) -> Vec<String> {
     let known = run.figures.iter().filter_map(|(name, figure)| Some((name, figure.value?)));
     let told = known.filter(|(_, value)| *value != 0.0);
     let told: Vec<String> = told.map(|(name, value)| format!("{name} {}", count(value))).collect();
     let room = WIDTH - "figures ".len();
-    pack(&told, room, 1).first().map(|line| format!("figures {}", fit(line, room)))
+    let heads = ["figures", ""];
+    let lines = heads.iter().zip(pack(&told, room, heads.len()));
+    lines.map(|(head, line)| format!("{head:<8}{}", fit(&line, room))).collect()
 }
 
 /// Texts in so many lines of `room` columns, and how many more there are.
