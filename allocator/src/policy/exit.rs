@@ -54,7 +54,7 @@ impl ExitPolicy {
             Self::MmUsers => VariantInfo {
                 word: "mm-users",
                 summary: "the reaper gives up on a dying mm and hides it",
-                commit: None,
+                commit: Some("aac453635549"),
                 releases: "4.6 to 4.13",
                 expect: const {
                     &cells(

@@ -29,7 +29,7 @@ pub enum ReservesPolicy {
     Half,
     /// The same, or-ed to the other flags, as the review suggested.
     HalfOr,
-    /// Half of min by the arithmetic of 6.3 (MIN_RESERVE, NON_BLOCK, HIGHATOMIC).
+    /// Half of min by the arithmetic of 6.3 (MIN_RESERVE, NON_BLOCK, HIGHATOMIC). 1ebbb21811b7.
     Fractions,
 }
 
@@ -76,7 +76,7 @@ impl ReservesPolicy {
             Self::Fractions => VariantInfo {
                 word: "fractions",
                 summary: "half of min; MIN_RESERVE, NON_BLOCK and HIGHATOMIC beside it",
-                commit: None,
+                commit: Some("1ebbb21811b7"),
                 releases: "from 6.3 on",
                 expect: const { &cells([Excluded, Excluded, Excluded, Excluded, Shows]) },
             },
