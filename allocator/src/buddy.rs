@@ -1,7 +1,8 @@
 //! The buddy system: free lists by order and type, split, merge, fallback and stealing.
 //!
 //! **What.** `__free_one_page`, `expand`, `__rmqueue_smallest`, `__rmqueue`, `rmqueue_bulk`,
-//! `move_freepages_block`, `steal_suitable_fallback` (mm/page_alloc.c; KERNEL-FACTS A.3, A.4).
+//! `move_freepages_block`, `steal_suitable_fallback` (mm/page_alloc.c;
+//! docs/kernel/zones-and-buddy.md#a3, #a4).
 //!
 //! **Why a struct of references.** The same code serves every zone, and tests run it on a zone and
 //! a frame table alone. A `&mut ZoneLocked` argument is the proof that zone->lock is held.
@@ -255,8 +256,9 @@ impl Buddy<'_> {
         self.add_to_list(pfn, order, migratetype, to);
     }
 
-    /// What [`Buddy::merge`] of each block of a run comes to, one after the other in the run's order:
-    /// an aligned part of the run is whole once its last block is there, and only then meets others.
+    /// What [`Buddy::merge`] of each block of a run comes to, one after the other in the run's
+    /// order: an aligned part of the run is whole once its last block is there, and only then meets
+    /// others.
     pub fn merge_run(&self, l: &mut ZoneLocked, run: Run) {
         let Run { mut first, blocks, order, migratetype, descends } = run;
         let mut end = first.0 + (blocks << order);
@@ -279,8 +281,8 @@ impl Buddy<'_> {
         }
     }
 
-    /// May a block of type `mine` merge with the free one at `buddy`, of the pageblock order or above?
-    /// Returns the type of its pageblock.
+    /// May a block of type `mine` merge with the free one at `buddy`, of the pageblock order or
+    /// above? Returns the type of its pageblock.
     fn may_merge(&self, buddy: Pfn, mine: MigrateType) -> Option<MigrateType> {
         let other = self.pageblocks.of(buddy);
         if other.zone() != Some(self.zone.id) {
@@ -342,8 +344,8 @@ impl Buddy<'_> {
         (order..=MAX_PAGE_ORDER).find(|o| !self.list(*o, migratetype).is_empty())
     }
 
-    /// Takes a block of `order` off the lists of `migratetype` (`__rmqueue_smallest`). NR_FREE_PAGES
-    /// is the caller's to change.
+    /// Takes a block of `order` off the lists of `migratetype` (`__rmqueue_smallest`).
+    /// NR_FREE_PAGES is the caller's to change.
     pub fn rmqueue_smallest(
         &self,
         l: &mut ZoneLocked,

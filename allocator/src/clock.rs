@@ -1,8 +1,9 @@
 //! Kernel time: ticks, and the sleeps that the mechanisms ask for.
 //!
 //! **What.** `jiffies`, `schedule_timeout`, `msleep`: the reaper's 100 ms between tries, its 2 s
-//! delay, kswapd's 100 ms, the throttle's 1 s (KERNEL-FACTS E.7, H.1, B.6), and time charged for
-//! bulk work (DESIGN section 3, "Kernel time").
+//! delay, kswapd's 100 ms, the throttle's 1 s (docs/kernel/oom.md#e7, environment.md#h1,
+//! slow-path.md#b6), and time charged for bulk work (ARCHITECTURE.md#the-execution-model, "Kernel
+//! time").
 //!
 //! **Differs.** Real threads sleep for model time divided by the time scale; explored time is
 //! virtual. Every sleep ends early when the run is aborted.

@@ -3,8 +3,9 @@
 //! **What.** The CPU's node, its interrupt section, event counters without a pcp section to live
 //! in, pending interrupts, and work queued to run *on* this CPU (drains up to 5.19).
 //!
-//! **Differs.** "Interrupts off" is the CPU's section lock (DESIGN section 3): an interrupt is
-//! delivered on the stack of the task that is on the CPU, and only if the lock can be taken.
+//! **Differs.** "Interrupts off" is the CPU's section lock (ARCHITECTURE.md#the-execution-model):
+//! an interrupt is delivered on the stack of the task that is on the CPU, and only if the lock can
+//! be taken.
 
 use crate::ids::{CpuId, MAX_NR_ZONES, NodeId};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};

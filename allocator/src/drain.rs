@@ -1,6 +1,7 @@
 //! Draining pcplists: on each CPU by queued work (up to 5.19) or through the remote lock (6.0+).
 //!
-//! **What.** `drain_all_pages`, `__drain_all_pages`, `drain_pages_zone` (KERNEL-FACTS A.6 "Drain").
+//! **What.** `drain_all_pages`, `__drain_all_pages`, `drain_pages_zone` (docs/kernel/pcplists.md#a6
+//! "Drain").
 //!
 //! **Why it matters.** A drain serialises with every pcp section that began before it on a CPU,
 //! but only if that CPU is in its set: the unforced one leaves out CPUs whose count reads 0 while

@@ -1,7 +1,7 @@
 //! The frame table (`struct page`, vmemmap): 16 bytes for every 4 KiB frame.
 //!
 //! **What.** Two list links, a reverse-map slot and one state word, indexed by pfn. Which state a
-//! frame is in, and who may change it (KERNEL-FACTS A.2):
+//! frame is in, and who may change it (docs/kernel/zones-and-buddy.md#a2):
 //!
 //! | kind | meaning | on list | guarded by |
 //! |---|---|---|---|
@@ -349,8 +349,8 @@ impl FrameList {
         self.push_tail_run(frames, pfn, 1, 1, |_| {});
     }
 
-    /// Puts blocks that follow each other, `step` frames apart, at the tail in their order; `each` is
-    /// called with the frame of each.
+    /// Puts blocks that follow each other, `step` frames apart, at the tail in their order; `each`
+    /// is called with the frame of each.
     #[inline]
     pub fn push_tail_run(
         &self,

@@ -7,7 +7,8 @@
 //! may dig how deep into a zone is decided by these few lines.
 //!
 //! **Source.** include/linux/gfp_types.h, include/trace/events/mmflags.h, mm/internal.h,
-//! mm/page_alloc.c (gfp_to_alloc_flags, __gfp_pfmemalloc_flags); KERNEL-FACTS B.1, B.2, E.9.
+//! mm/page_alloc.c (gfp_to_alloc_flags, __gfp_pfmemalloc_flags); docs/kernel/requests.md#b1, #b2,
+//! oom.md#e9.
 //!
 //! **Differs.** One set of bits (6.12's) is used inside for every release; the release's own values
 //! appear in print only ([`Gfp::bits_in`]). 64 bit without highmem: __GFP_HIGHMEM alone means
@@ -237,8 +238,8 @@ impl Gfp {
 }
 
 bitflags! {
-    /// How one pass of get_page_from_freelist goes about (KERNEL-FACTS B.2). The two lowest bits
-    /// choose the watermark.
+    /// How one pass of get_page_from_freelist goes about (docs/kernel/requests.md#b2). The two
+    /// lowest bits choose the watermark.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct AllocFlags: u32 {
         /// ALLOC_WMARK_LOW: against the low mark (none of the two: min).
@@ -307,8 +308,9 @@ pub fn gfp_to_alloc_flags_cma(gfp: Gfp, flags: AllocFlags) -> AllocFlags {
     if gfp.contains(Gfp::MOVABLE) { flags | AllocFlags::CMA } else { flags }
 }
 
-/// The slow path's flags without reserve rights (KERNEL-FACTS B.2). `is_rt`: a real-time (6.12: or
-/// deadline) task. Which rights follow goes with the `reserves` axis: `fractions` is 6.3's way.
+/// The slow path's flags without reserve rights (docs/kernel/requests.md#b2). `is_rt`: a real-time
+/// (6.12: or deadline) task. Which rights follow goes with the `reserves` axis: `fractions` is
+/// 6.3's way.
 ///
 /// Before 6.3 the atomic requests are those with __GFP_ATOMIC; on a release without that bit they
 /// are those with __GFP_HIGH that can't reclaim.
@@ -352,7 +354,7 @@ pub fn gfp_to_alloc_flags(
     gfp_to_alloc_flags_cma(gfp, flags)
 }
 
-/// What gives a requester rights to the reserve (KERNEL-FACTS E.9).
+/// What gives a requester rights to the reserve (docs/kernel/oom.md#e9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReserveRights {
     /// PF_MEMALLOC of the current task.

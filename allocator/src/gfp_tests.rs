@@ -65,7 +65,7 @@ fn types_follow_the_mask_unless_grouping_is_off() {
     assert_eq!(Gfp::HIGHUSER_MOVABLE.migratetype(false), MigrateType::Unmovable);
 }
 
-/// Who asks, in the rows of KERNEL-FACTS A.8's last table.
+/// Who asks, in the rows of docs/kernel/watermarks.md#a8's last table.
 #[derive(Clone, Copy, Default)]
 struct Asker {
     is_rt: bool,

@@ -1,15 +1,15 @@
 //! Interrupts, and the console with its port lock.
 //!
-//! **What.** An interrupt that is due on a CPU runs on the stack of the task that is on that CPU, at
-//! its next irq point with interrupts on. Its handler makes one GFP_ATOMIC request. The console is a
-//! serial port whose driver takes port->lock for each line (KERNEL-FACTS F.3).
+//! **What.** An interrupt that is due on a CPU runs on the stack of the task that is on that CPU,
+//! at its next irq point with interrupts on. Its handler makes one GFP_ATOMIC request. The console
+//! is a serial port whose driver takes port->lock for each line (docs/kernel/zonelists.md#f3).
 //!
 //! **Why so.** The deadlocks of change 4 are about who is underneath whom on one CPU: the reader
 //! spins on a sequence that the code under it made odd.
 //!
-//! **Differs.** "Interrupts off" is the CPU's section lock (DESIGN section 3): two tasks of one
-//! model CPU may both run, so code with interrupts off holds the lock, and an interrupt is delivered
-//! only if it can be taken.
+//! **Differs.** "Interrupts off" is the CPU's section lock (ARCHITECTURE.md#the-execution-model):
+//! two tasks of one model CPU may both run, so code with interrupts off holds the lock, and an
+//! interrupt is delivered only if it can be taken.
 
 use crate::gfp::Gfp;
 use crate::ids::Pfn;

@@ -1,7 +1,8 @@
 //! The machine that is modelled, as plain data: nodes, distances, CPUs, zone spans, settings.
 //!
 //! **What.** All that the kernel learns from firmware and boot options before it builds zones
-//! (KERNEL-FACTS A.1, A.8, A.9), and nothing that it computes from it.
+//! (docs/kernel/zones-and-buddy.md#a1, watermarks.md#a8, zonelists.md#a9), and nothing that it
+//! computes from it.
 //!
 //! **Why.** A machine can come from this host, from a file, from a captured directory or from an
 //! hwloc string; all become this one value, and bad ones are refused here, once.
@@ -73,7 +74,7 @@ pub struct Cpu {
     pub host_cpu: Option<u32>,
 }
 
-/// Tunables that formulas read (KERNEL-FACTS A.6, A.8).
+/// Tunables that formulas read (docs/kernel/pcplists.md#a6, watermarks.md#a8).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// vm.watermark_scale_factor, 1 to 3000 ten-thousandths.

@@ -3,12 +3,13 @@
 //! **What.** [`NodeMask`] is a value; [`AtomicNodeMask`] is a task's `mems_allowed` or a policy's
 //! `nodes`: an array of words that is read and written one word at a time, never as a whole.
 //!
-//! **Why.** The cpuset races (KERNEL-FACTS C.1, J1-e) are possible because such a mask changes
-//! under its readers, word by word. So no snapshot is taken where the kernel takes none, and a
-//! live mask has two words or more even on a small machine; each access of a word calls a hook, so
-//! that the caller can put a race point there.
+//! **Why.** The cpuset races (docs/kernel/cpusets.md#c1, interleavings.md#j1-e) are possible
+//! because such a mask changes under its readers, word by word. So no snapshot is taken where the
+//! kernel takes none, and a live mask has two words or more even on a small machine; each access of
+//! a word calls a hook, so that the caller can put a race point there.
 //!
-//! **Source.** include/linux/nodemask.h, lib/bitmap.c (fold, onto, remap), KERNEL-FACTS D.2.
+//! **Source.** include/linux/nodemask.h, lib/bitmap.c (fold, onto, remap),
+//! docs/kernel/mempolicies.md#d2.
 //!
 //! **Differs.** Loops over a live mask end at the machine's highest node id, the kernel's at
 //! MAX_NUMNODES as configured; nothing stands behind the highest id.

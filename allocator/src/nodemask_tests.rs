@@ -55,7 +55,7 @@ fn remap_moves_by_position() {
             "{nodes}: {old} to {new}"
         );
     }
-    // KERNEL-FACTS D.5.
+    // docs/kernel/mempolicies.md#d5.
     check("0-1", "0-1", "0", "0");
     check("0", "0", "1", "1");
     check("0", "0", "0-1", "0");

@@ -1,8 +1,8 @@
 //! Pageblocks: 512 frames that share a migratetype, and the zone that they belong to.
 //!
 //! **What.** `get_pageblock_migratetype`, `set_pageblock_migratetype`. The type changes only under
-//! zone->lock, and is read without any lock by the free path (P1, KERNEL-FACTS A.7): that read is
-//! race 5.
+//! zone->lock, and is read without any lock by the free path (P1, docs/kernel/pcplists.md#a7): that
+//! read is race 5.
 //!
 //! **Differs.** The zone of a frame stands here and not in the frame's flags, so that one load
 //! gives both.
@@ -69,7 +69,8 @@ impl PageblockTable {
         block.store(zone | migratetype as u32, Ordering::Relaxed);
     }
 
-    /// Gives the pageblock to a zone, as Movable (all memory starts so, KERNEL-FACTS A.4).
+    /// Gives the pageblock to a zone, as Movable (all memory starts so,
+    /// docs/kernel/zones-and-buddy.md#a4).
     pub fn init(&self, pfn: Pfn, zone: ZoneId, migratetype: MigrateType) {
         let word = (u32::from(zone.0) + 1) << ZONE_SHIFT | migratetype as u32;
         self.blocks[pfn.pageblock()].store(word, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Per-CPU page lists (`struct per_cpu_pages`): sections, list choice, how much moves at once.
 //!
-//! **What.** KERNEL-FACTS A.6. One [`Pcp`] for each CPU and zone. `count`, `high` and `batch` are
-//! read without the lock by drains and by whoever publishes new values; the lists only inside a
-//! section.
+//! **What.** docs/kernel/pcplists.md#a6. One [`Pcp`] for each CPU and zone. `count`, `high` and
+//! `batch` are read without the lock by drains and by whoever publishes new values; the lists only
+//! inside a section.
 //!
 //! **Why a lock in every release.** Up to 5.19 a section is "interrupts off" or a local lock: only
 //! that CPU gets in. Here several tasks of one model CPU can meet in it, as they can't on a real
@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn refills_double_while_a_cpu_keeps_allocating() {
-        // KERNEL-FACTS M: 63, 126, 252, 504, 1008, 2016 on a 6.18 host.
+        // docs/kernel/checked.md: 63, 126, 252, 504, 1008, 2016 on a 6.18 host.
         let pcp = Pcp::new();
         pcp.update(&AUTO, 5221, 48307, 63);
         let mut lists = PcpLists::default();

@@ -1,10 +1,10 @@
 //! Sizes of pcplists: batch, high, high_min, high_max.
 //!
-//! **What.** The formulas of KERNEL-FACTS A.6, by release and by the `pcp` axis; and [`compute`],
-//! every figure that /proc/zoneinfo shows of a machine.
+//! **What.** The formulas of docs/kernel/pcplists.md#a6, by release and by the `pcp` axis; and
+//! [`compute`], every figure that /proc/zoneinfo shows of a machine.
 //!
-//! **Why.** How much can sit on pcplists is what a drain has to find and what a refill can take past
-//! a watermark; dumps of real kernels check the figures to the page.
+//! **Why.** How much can sit on pcplists is what a drain has to find and what a refill can take
+//! past a watermark; dumps of real kernels check the figures to the page.
 //!
 //! **Source.** mm/page_alloc.c: zone_batchsize, zone_highsize, zone_set_pageset_high_and_batch.
 //!

@@ -1,6 +1,6 @@
 //! Race points: the places where the five changes say that the order matters.
 //!
-//! **What.** Each has the step label of KERNEL-FACTS (S3, T3a, P4, Q3, Z3b, L7, ...), so that a
+//! **What.** Each has the step label of docs/kernel (S3, T3a, P4, Q3, Z3b, L7, ...), so that a
 //! timeline and the fact sheet read side by side, and a template that tells what happened there.
 //!
 //! **Why.** One list serves four uses: the explorer switches tasks only here (and where a task
@@ -23,7 +23,7 @@ macro_rules! points {
             /// All points, in the order of the steps.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The step label of KERNEL-FACTS.
+            /// The step label of docs/kernel, explained in docs/kernel/labels.md.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
             }

@@ -1,7 +1,8 @@
 //! Tasks and processes (`task_struct`, `signal_struct`), and the context in which code runs.
 //!
 //! **What.** What the allocator reads of the task that calls it: mems_allowed and its sequence
-//! counter, the task mempolicy, the mm, PF_ flags, the OOM-victim mark (KERNEL-FACTS C.1, E.6).
+//! counter, the task mempolicy, the mm, PF_ flags, the OOM-victim mark (docs/kernel/cpusets.md#c1,
+//! oom.md#e6).
 //!
 //! **Why two structs.** A [`Task`] is what others see of a thread; a [`Cx`] is what only the thread
 //! itself uses (`current`, the CPU that it is on, its counters): no lock and no atomic needed.
@@ -431,7 +432,8 @@ impl Cx {
 #[derive(Debug, Default)]
 pub struct ProcessList {
     processes: Mutex<Vec<Arc<Process>>>,
-    /// Kernel threads, which are not in the task list: to end them with the kernel, and for timelines.
+    /// Kernel threads, which are not in the task list: to end them with the kernel, and for
+    /// timelines.
     kthreads: Mutex<Vec<WeakProcess>>,
     next_pid: AtomicU32,
 }

@@ -1,7 +1,7 @@
 //! Watermarks: how they are computed, and the test against them.
 //!
 //! **What.** min_free_kbytes, a zone's min, low, high and promo marks, lowmem_reserve, per-CPU
-//! counter thresholds (KERNEL-FACTS A.8), all as pure functions over plain figures; and
+//! counter thresholds (docs/kernel/watermarks.md#a8), all as pure functions over plain figures; and
 //! [`zone_watermark_ok`] with its shortcut [`zone_watermark_fast`].
 //!
 //! **Why.** The same functions serve the model at boot and at hotplug and the list that users

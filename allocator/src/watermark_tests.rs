@@ -13,7 +13,7 @@ fn zone(node: u16, idx: ZoneIdx, managed: u64) -> ZoneSizes {
 
 #[test]
 fn a_6_18_host_is_met_page_for_page() {
-    // The host of KERNEL-FACTS M: 2 CPUs, khugepaged's 67584 kB in force.
+    // The host of docs/kernel/checked.md: 2 CPUs, khugepaged's 67584 kB in force.
     let mut machine = Machine::uniform(1, 2, 3840);
     machine.nodes[0].zones =
         [(ZoneIdx::Dma, 3840), (ZoneIdx::Dma32, 772_915), (ZoneIdx::Normal, 786_432)]

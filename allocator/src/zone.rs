@@ -1,6 +1,6 @@
 //! Zones (`struct zone`): spans, counters, watermarks, free areas, pcplists.
 //!
-//! **What.** KERNEL-FACTS A.1 and A.2. Fields are grouped by what guards them:
+//! **What.** docs/kernel/zones-and-buddy.md#a1 and #a2. Fields are grouped by what guards them:
 //!
 //! | field | written under | read |
 //! |---|---|---|
@@ -332,8 +332,8 @@ impl Zone {
         }
     }
 
-    /// What `blocks` calls of [`Zone::add_free_pages`] with `each` pages (more than 0) come to: frees
-    /// under one hold of the lock are counted at its end.
+    /// What `blocks` calls of [`Zone::add_free_pages`] with `each` pages (more than 0) come to:
+    /// frees under one hold of the lock are counted at its end.
     pub fn add_free_blocks(&self, locked: &mut ZoneLocked, cpu: CpuId, each: i64, blocks: i64) {
         let cell = &self.pcp[cpu.index()].free_delta;
         let delta = i64::from(cell.load(Ordering::Relaxed));

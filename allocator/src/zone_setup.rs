@@ -2,9 +2,10 @@
 //! watermark check on a zone.
 //!
 //! **What.** `init_per_zone_wmark_min`, `setup_per_zone_wmarks`, `zone_pcp_update`,
-//! `zone_watermark_ok`, `zone_watermark_fast` (KERNEL-FACTS A.6, A.8), what zonelists are built
-//! from, and what is decided after a rebuild (Z6). The formulas are pure functions in
-//! [`crate::watermark`], [`crate::pcp_sizes`] and [`crate::zonelist`]; here they meet the zones.
+//! `zone_watermark_ok`, `zone_watermark_fast` (docs/kernel/pcplists.md#a6, watermarks.md#a8), what
+//! zonelists are built from, and what is decided after a rebuild (Z6). The formulas are pure
+//! functions in [`crate::watermark`], [`crate::pcp_sizes`] and [`crate::zonelist`]; here they meet
+//! the zones.
 //!
 //! **Why.** Marks of every zone depend on the managed pages of all zones, so one block that goes
 //! offline changes them everywhere; the same code serves boot.
@@ -135,9 +136,9 @@ impl Kernel {
         self.zone_pcp_update_all();
     }
 
-    /// `init_per_zone_wmark_min`, after every on- and offline: min_free_kbytes, marks, reserves and,
-    /// from 5.14 on, pcp sizes of all zones. `between` is called between the two passes, while the
-    /// marks are those of the first. The caller must not hold pcp_batch_high_lock.
+    /// `init_per_zone_wmark_min`, after every on- and offline: min_free_kbytes, marks, reserves
+    /// and, from 5.14 on, pcp sizes of all zones. `between` is called between the two passes, while
+    /// the marks are those of the first. The caller must not hold pcp_batch_high_lock.
     pub fn init_per_zone_wmark_min(&self, mut between: impl FnMut()) {
         let sizes = self.zone_sizes();
         let high: Vec<u64> =
@@ -258,7 +259,7 @@ impl Kernel {
         )
     }
 
-    /// `__zone_watermark_ok` for a given free count (KERNEL-FACTS A.8).
+    /// `__zone_watermark_ok` for a given free count (docs/kernel/watermarks.md#a8).
     pub fn zone_watermark_ok_free(
         &self,
         zone: &Zone,

@@ -3,7 +3,7 @@
 //! **What.** [`Zonelist`] is one array of zonerefs that is rewritten in place, store by store;
 //! [`first_zones_zonelist`](Zonelist::first_zones_zonelist) and its next walk it by position.
 //! [`NodeOrders`] computes fallback orders, [`Zonelists::rebuild`] writes all lists
-//! (KERNEL-FACTS A.9, F.1).
+//! (docs/kernel/zonelists.md#a9, #f1).
 //!
 //! **Why.** No copy is made and no pointer swapped: a position that was kept across a rebuild may
 //! denote another zone, or the end. That is the race of the `zonelist` axis, so positions are plain

@@ -95,7 +95,7 @@ fn the_line_of_an_order_is_the_kernels() {
     assert_eq!(line, "Fallback order for Node 1: 1 2 0 ");
 }
 
-/// find_next_best_node as it stands in KERNEL-FACTS A.9: again and again over all nodes.
+/// find_next_best_node as it stands in docs/kernel/zonelists.md#a9: again and again over all nodes.
 fn naive_orders(world: &World, release: Release) -> Vec<Vec<u16>> {
     let nr = world.nodes.len() as u64;
     let mut node_load = vec![0; world.nodes.len()];
@@ -262,7 +262,7 @@ fn after_each_store(release: Release, before: &[ZoneIdx], after: &[ZoneIdx]) -> 
 #[test]
 fn stores_come_in_the_kernels_order_and_tear_as_its_do() {
     use ZoneIdx::{Dma32, Movable, Normal};
-    // KERNEL-FACTS F.1's table: Movable leaves node 0.
+    // docs/kernel/zonelists.md#f1's table: Movable leaves node 0.
     let seen = after_each_store(Release::V5_10, &[Dma32, Normal, Movable], &[Dma32, Normal]);
     assert_eq!(
         seen,

@@ -1,11 +1,12 @@
 //! zonelist_update_seq: rebuilding zonelists, and how walkers notice.
 //!
-//! **What.** `build_all_zonelists` (Z1 to Z6), `zonelist_iter_begin`, `check_retry_zonelist`, by the
-//! axis `zonelist` (KERNEL-FACTS F).
+//! **What.** `build_all_zonelists` (Z1 to Z6), `zonelist_iter_begin`, `check_retry_zonelist`, by
+//! the axis `zonelist` (docs/kernel/zonelists.md).
 //!
 //! **Why a walker must notice.** The arrays are rewritten in place under readers that keep a
 //! position; one that is not told takes a shortened list for an empty machine (J4-a). One that
-//! waits for the writer can wait for a writer that it interrupted (J4-b), or that waits for it (J4-c).
+//! waits for the writer can wait for a writer that it interrupted (J4-b), or that waits for it
+//! (J4-c).
 //!
 //! **Source.** mm/page_alloc.c: __build_all_zonelists, zonelist_iter_begin, check_retry_zonelist.
 //!

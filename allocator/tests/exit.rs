@@ -1,5 +1,5 @@
 //! The axis `exit`: how exit_mmap and the OOM reaper share a dying address space
-//! (KERNEL-FACTS E.7, E.8).
+//! (docs/kernel/oom.md#e7, #e8).
 //!
 //! Real threads; where two must meet at a step, the one is held there by amplification for longer
 //! than the other needs, in scaled time. The interleavings themselves are the explorer's.
@@ -220,8 +220,8 @@ fn a_victim_that_is_stuck_is_reaped_and_hidden() {
     }
 }
 
-/// Runs the victim's exit, held at `point`, beside the reaper; `meanwhile` looks when both are where
-/// they can get to.
+/// Runs the victim's exit, held at `point`, beside the reaper; `meanwhile` looks when both are
+/// where they can get to.
 fn exit_beside_reaper(
     exit: ExitPolicy,
     point: Point,

@@ -1,6 +1,6 @@
-//! The cpuset races (KERNEL-FACTS J.1) in the model itself, on the smallest worlds, every schedule
-//! within the bound: each variant of the axes `cpuset` and `rebind` shows what it is expected to
-//! show, and excludes the rest.
+//! The cpuset races (docs/kernel/interleavings.md#j1) in the model itself, on the smallest worlds,
+//! every schedule within the bound: each variant of the axes `cpuset` and `rebind` shows what it is
+//! expected to show, and excludes the rest.
 #![cfg(feature = "explore")]
 extern crate allocator_explore as allocator;
 

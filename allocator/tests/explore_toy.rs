@@ -1,9 +1,9 @@
-//! A toy of the race between a cpuset update and a fault (KERNEL-FACTS J1-a), small enough to be
-//! checked by hand: the engine's yardstick, apart from the model's own code.
+//! A toy of the race between a cpuset update and a fault (docs/kernel/interleavings.md#j1-a), small
+//! enough to be checked by hand: the engine's yardstick, apart from the model's own code.
 //!
-//! *Expected*: the fault gets a page of node 0 or 1, both have free pages.
-//! *Buggy*: U moves the task from node 0 to 1 between the fault's mempolicy check and its cookie, so no
-//! zone is allowed, and the cookie does not notice: a kill although pages are free.
+//! *Expected*: the fault gets a page of node 0 or 1, both have free pages. *Buggy*: U moves the
+//! task from node 0 to 1 between the fault's mempolicy check and its cookie, so no zone is allowed,
+//! and the cookie does not notice: a kill although pages are free.
 #![cfg(feature = "explore")]
 extern crate allocator_explore as allocator;
 
@@ -143,8 +143,8 @@ fn cookie_recheck_is_broken_by_one_preemption() {
     assert!(report.complete, "{:?}", report.gaps);
     assert_eq!(report.bounds[0].violating, 0);
     // By hand: A switched away from at S1, S3 or the first S11, U after T3a made the count odd or
-    // mems both; each time A goes on with a nodemask that meets no allowed node, and restarting at S1
-    // for the cookie does not mend it.
+    // mems both; each time A goes on with a nodemask that meets no allowed node, and restarting at
+    // S1 for the cookie does not mend it.
     assert_eq!(report.bounds[1].violating, 5);
     let find = report.find("premature-oom").expect("J1-a");
     assert_eq!((find.preemptions, find.schedule.choices.len()), (1, 1));
@@ -163,8 +163,8 @@ fn intersection_recheck_holds_up_to_three_preemptions() {
 
 #[test]
 fn the_number_of_schedules_stays_what_it_was() {
-    // The toy that the engine was designed with had a few points more and made 2, 17, 79, 253 and 6,
-    // 184, 2137, 15466; a change of the engine that changes these counts has to be explained.
+    // The toy that the engine was designed with had a few points more and made 2, 17, 79, 253 and
+    // 6, 184, 2137, 15466; a change of the engine that changes these counts has to be explained.
     let counts = |faults| -> Vec<u64> {
         let report = search(&bounded(3), Recheck::Cookie, faults);
         report.bounds.iter().map(|bound| bound.schedules).collect()

@@ -172,8 +172,9 @@ fn strays(force: bool) -> u32 {
     strays.load(Outside)
 }
 
-/// KERNEL-FACTS J5-c: the store of count and the load of high pass each other in the store buffers
-/// against the store of high and the load of count. In no order of whole steps does it happen.
+/// docs/kernel/interleavings.md#j5-c: the store of count and the load of high pass each other in
+/// the store buffers against the store of high and the load of count. In no order of whole steps
+/// does it happen.
 #[test]
 fn an_unforced_drain_misses_a_page_and_a_forced_one_never() {
     assert!(strays(false) > 0, "J5-c does not show");

@@ -74,7 +74,7 @@ fn an_emptied_zone_leaves_the_zonelists_and_comes_back() {
             kernel.offline_pages(&cx, *block).unwrap();
         }
         assert!(!in_list(&kernel), "{policy}");
-        // KERNEL-FACTS M: an empty Movable zone's marks read 0 in 6.1 and 32 in 6.18.
+        // docs/kernel/checked.md: an empty Movable zone's marks read 0 in 6.1 and 32 in 6.18.
         let clamped = policy.release.movable_is_highmem();
         let low = zone.wmark_pages(allocator::zone::Wmark::Low);
         assert_eq!((zone.present_pages(), low), (0, if clamped { 32 } else { 0 }), "{policy}");

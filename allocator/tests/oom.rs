@@ -203,7 +203,8 @@ fn a_bound_storm_kills_only_where_memory_is_short() {
     storm.assert_all_back("bound");
 }
 
-/// KERNEL-FACTS E.9, A.8: with `full-group` victims empty the zone; with `half` they leave half.
+/// docs/kernel/oom.md#e9, watermarks.md#a8: with `full-group` victims empty the zone; with `half`
+/// they leave half.
 ///
 /// A killed group of many threads that all go on allocating in the kernel; nothing is freed.
 #[test]

@@ -1,16 +1,17 @@
-//! cpuset01: LTP's test, as a load. A cpuset's mems flip while its tasks map, write and unmap memory
-//! under MPOL_BIND.
+//! cpuset01: LTP's test, as a load. A cpuset's mems flip while its tasks map, write and unmap
+//! memory under MPOL_BIND.
 //!
-//! **What.** One writer (oom_score_adj -1000) flips `cpuset.mems` between disjoint node sets as fast as
-//! it can, first and second node as LTP does. The other tasks, each a process of its own, map 10
-//! pages, write each and unmap them, bound to all nodes of the sets by set_mempolicy (LTP's way), by
-//! mbind on each mapping (the variant of change 1's author, in which the older bug shows), or half of
-//! the tasks each.
+//! **What.** One writer (oom_score_adj -1000) flips `cpuset.mems` between disjoint node sets as
+//! fast as it can, first and second node as LTP does. The other tasks, each a process of its own,
+//! map 10 pages, write each and unmap them, bound to all nodes of the sets by set_mempolicy (LTP's
+//! way), by mbind on each mapping (the variant of change 1's author, in which the older bug shows),
+//! or half of the tasks each.
 //!
-//! **Why.** Memory is never short: every OOM is premature by construction (KERNEL-FACTS H.5, J.1).
+//! **Why.** Memory is never short: every OOM is premature by construction
+//! (docs/kernel/environment.md#h5, interleavings.md#j1).
 //!
-//! **Differs.** LTP flips twice and ends; here it goes on. Hogs that the OOM killer takes are counted
-//! and started anew.
+//! **Differs.** LTP flips twice and ends; here it goes on. Hogs that the OOM killer takes are
+//! counted and started anew.
 
 use allocator::cpuset::Cpuset;
 use allocator::ids::{CpuId, PAGE_SIZE};

@@ -1,15 +1,16 @@
 //! mbind-churn: address spaces whose policies never rest. Tasks call mbind over random ranges and
 //! set_mempolicy, others fault, and a cpuset writer moves the ground under all of them.
 //!
-//! **What.** The first task flips `cpuset.mems` between disjoint node sets. The others work in groups
-//! of `--sharing` tasks, threads of one process over one address space of `--area` pages, and do one
-//! thing a step: mostly they write random pages; they bind a random range with a random mode, random
-//! nodes and flags (MPOL_MF_STRICT, MPOL_MF_MOVE), set their task policy, or map a part anew, which
-//! gives its pages back and lets areas merge.
+//! **What.** The first task flips `cpuset.mems` between disjoint node sets. The others work in
+//! groups of `--sharing` tasks, threads of one process over one address space of `--area` pages,
+//! and do one thing a step: mostly they write random pages; they bind a random range with a random
+//! mode, random nodes and flags (MPOL_MF_STRICT, MPOL_MF_MOVE), set their task policy, or map a
+//! part anew, which gives its pages back and lets areas merge.
 //!
-//! **Why.** mbind splits and merges areas under mmap_lock for writing while a rebind waits for the same
-//! lock; STRICT and MOVE fail with part of the range done; a policy may end up with nodes that the
-//! cpuset has just taken away (KERNEL-FACTS D.6, T3c). Memory is never short: every OOM is premature.
+//! **Why.** mbind splits and merges areas under mmap_lock for writing while a rebind waits for the
+//! same lock; STRICT and MOVE fail with part of the range done; a policy may end up with nodes that
+//! the cpuset has just taken away (docs/kernel/mempolicies.md#d6, T3c). Memory is never short:
+//! every OOM is premature.
 //!
 //! **What counts besides.** A page on a node that its policy excludes is the oracle's finding
 //! `misplaced_page`; refusals are counted by errno.
@@ -118,7 +119,8 @@ impl Workload for MbindChurn {
                 "--area {area}: want {WRITES} to 1M pages for an address space"
             )));
         }
-        // All pages may have to stand on the node with the least memory, which is to stay half free.
+        // All pages may have to stand on the node with the least memory, which is to stay half
+        // free.
         let sets = mems_writer::sets("mbind-churn", machine, options)?;
         let pages_of = |id: NodeId| {
             let nodes = machine.nodes.iter().filter(|n| n.id == id);

@@ -2,13 +2,14 @@
 //!
 //! **What.** Tasks allocate and free movable blocks of mixed orders: replacing one at a time, in
 //! bursts that keep pcplists near high, and by the neighbour on another CPU. Meanwhile threads of
-//! their own take memory blocks offline and bring them back, always such a one as tasks hold pages in.
+//! their own take memory blocks offline and bring them back, always such a one as tasks hold pages
+//! in.
 //!
-//! **Why.** A page that is freed to a pcplist while its block is being isolated is neither free nor in
-//! use, and the offline can wait for it for ever (KERNEL-FACTS J.5).
+//! **Why.** A page that is freed to a pcplist while its block is being isolated is neither free nor
+//! in use, and the offline can wait for it for ever (docs/kernel/interleavings.md#j5).
 //!
-//! **Differs.** Tasks hold pages as a driver that can move them does ([`MovablePages`]), so that blocks of
-//! every order can be held, migrated and pinned.
+//! **Differs.** Tasks hold pages as a driver that can move them does ([`MovablePages`]), so that
+//! blocks of every order can be held, migrated and pinned.
 
 use allocator::clock::Ktime;
 use allocator::gfp::Gfp;
@@ -356,8 +357,8 @@ struct Body {
     /// The neighbour's inbox and the first of its places.
     to: usize,
     to_first: usize,
-    /// Pause between steps: a task that has its CPU to itself all the time leaves the offline waiting
-    /// for a turn most of the time.
+    /// Pause between steps: a task that has its CPU to itself all the time leaves the offline
+    /// waiting for a turn most of the time.
     think_ns: u64,
     /// A block is pinned if a random u32 is below.
     pinned: u32,

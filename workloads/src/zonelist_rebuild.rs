@@ -1,16 +1,17 @@
 //! zonelist-rebuild: zonelists are rewritten while tasks and interrupts allocate by them.
 //!
-//! **What.** The last node has a Movable zone of a block or a few in front of a Normal one. A thread
-//! takes Movable offline and brings it back, in a cycle; each time all zonelists are rebuilt. Tasks
-//! bound to the node by policy or cpuset ask for kernel pages; interrupts ask atomically.
+//! **What.** The last node has a Movable zone of a block or a few in front of a Normal one. A
+//! thread takes Movable offline and brings it back, in a cycle; each time all zonelists are
+//! rebuilt. Tasks bound to the node by policy or cpuset ask for kernel pages; interrupts ask
+//! atomically.
 //!
 //! **Why a filler.** The slow path is entered below the low mark only, and a kill or failure is
-//! certainly premature only if Normal was above its high mark all along: the filler swings it from one
-//! to the other. Nothing that is allowed stands behind Normal, so that a list that lost it is empty
-//! (KERNEL-FACTS J.4).
+//! certainly premature only if Normal was above its high mark all along: the filler swings it from
+//! one to the other. Nothing that is allowed stands behind Normal, so that a list that lost it is
+//! empty (docs/kernel/interleavings.md#j4).
 //!
-//! On the host a request is rarely preempted just there, so some are held where a rebuild has to meet
-//! them (`--hold-share`).
+//! On the host a request is rarely preempted just there, so some are held where a rebuild has to
+//! meet them (`--hold-share`).
 //!
 //! **Differs.** What a driver's interrupt handler allocates for its node it asks for with
 //! __GFP_THISNODE, as slab does; `--irq-path slow` sends it to S1 whatever is free.

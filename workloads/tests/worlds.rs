@@ -1,8 +1,8 @@
 //! Every small world under every variant of its axis, against what the variant states.
 //!
 //! *Expected*: a variant that shows or keeps a race is found with no more preemptions than
-//! KERNEL-FACTS J.7 counts switches; one that excludes it is searched to the end of the same bound.
-//! *Buggy*: the cell is printed with what was found instead.
+//! docs/kernel/interleavings.md#j7 counts switches; one that excludes it is searched to the end of
+//! the same bound. *Buggy*: the cell is printed with what was found instead.
 #![cfg(feature = "explore")]
 extern crate workloads_explore as workloads;
 

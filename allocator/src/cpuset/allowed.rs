@@ -1,7 +1,7 @@
 //! What a request asks of its cpuset.
 //!
-//! **What.** The test per zone (KERNEL-FACTS C.5), the cookies (C.2), and the masks that others
-//! ask for.
+//! **What.** The test per zone (docs/kernel/cpusets.md#c5), the cookies (C.2), and the masks that
+//! others ask for.
 //!
 //! **Why unlocked.** Current reads its own mems_allowed while cpuset code rewrites them; only the
 //! sequence count tells, and only whoever looks.
@@ -60,8 +60,8 @@ impl Kernel {
         cs.mems_allowed.test(node)
     }
 
-    /// Is current an OOM victim that the cpuset no longer holds? Up to 4.13 the marked thread, later
-    /// its whole group.
+    /// Is current an OOM victim that the cpuset no longer holds? Up to 4.13 the marked thread,
+    /// later its whole group.
     pub fn victim_leaves_cpuset(&self, cx: &Cx) -> bool {
         if self.policy.release.victim_group_passes_cpuset() {
             cx.task.process.is_oom_victim()

@@ -1,6 +1,7 @@
 //! cpusets follow the nodes that have memory.
 //!
-//! **What.** `cpuset_track_online_nodes` and its work (KERNEL-FACTS C.4, last paragraph; M).
+//! **What.** `cpuset_track_online_nodes` and its work (docs/kernel/cpusets.md#c4, last paragraph;
+//! checked.md).
 //!
 //! **Why it matters.** Between N_MEMORY's change and this update tasks have mems without memory:
 //! their requests fail the cpuset test in every zone although other nodes are free (J.6).

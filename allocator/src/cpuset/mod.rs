@@ -1,8 +1,9 @@
 //! cpusets: which nodes a group of tasks may allocate from.
 //!
-//! **What.** The tree, its masks and flags, creation, removal and membership (KERNEL-FACTS C.1,
-//! C.3, C.4). Read on in [`allowed`] (what a request asks, C.2 and C.5), [`write`](mod@write)
-//! (cpuset.mems, W1 to W6), [`tasks`] (T1 to T4: how tasks and VMAs follow), [`hotplug`].
+//! **What.** The tree, its masks and flags, creation, removal and membership
+//! (docs/kernel/cpusets.md#c1, C.3, C.4). Read on in [`allowed`] (what a request asks, C.2 and
+//! C.5), [`write`](mod@write) (cpuset.mems, W1 to W6), [`tasks`] (T1 to T4: how tasks and VMAs
+//! follow), [`hotplug`].
 //!
 //! **Why in steps.** A write reaches one thread after the other and each address space when its
 //! mmap_lock can be had; in between, configured mems, effective mems, a task's mems, its policy and

@@ -1,7 +1,7 @@
 //! How tasks and address spaces follow their cpuset.
 //!
-//! **What.** Steps T1 to T4 (KERNEL-FACTS C.4), `cpuset_change_task_nodemask` in the variants of
-//! the axis `rebind` (C.5), attach, and memory migration.
+//! **What.** Steps T1 to T4 (docs/kernel/cpusets.md#c4), `cpuset_change_task_nodemask` in the
+//! variants of the axis `rebind` (C.5), attach, and memory migration.
 //!
 //! **Why word by word.** T3a writes masks that the task reads meanwhile without a lock; between any
 //! two stores the explorer may let it read.

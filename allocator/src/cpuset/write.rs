@@ -1,6 +1,6 @@
 //! Writing cpuset.mems and a cpuset's flags.
 //!
-//! **What.** Steps W1 to W6 (KERNEL-FACTS C.3), with the rules of v1 and v2.
+//! **What.** Steps W1 to W6 (docs/kernel/cpusets.md#c3), with the rules of v1 and v2.
 //!
 //! **Source.** kernel/cgroup/cpuset.c: update_nodemask, update_nodemasks_hier, validate_change,
 //! update_flag.

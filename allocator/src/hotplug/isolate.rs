@@ -1,10 +1,10 @@
 //! Isolating pageblocks: nothing may be allocated from them any more.
 //!
 //! **What.** `start_isolate_page_range`, `set_migratetype_isolate`, `has_unmovable_pages`,
-//! `undo_isolate_page_range`, `test_pages_isolated` (KERNEL-FACTS G.2; steps I1 to I7).
+//! `undo_isolate_page_range`, `test_pages_isolated` (docs/kernel/hotplug.md#g2; steps I1 to I7).
 //!
-//! **Why it can fail to keep pages out.** Pages on pcplists and in transit have no reference and are
-//! on no free list: I3 passes over them, and only the final test sees them.
+//! **Why it can fail to keep pages out.** Pages on pcplists and in transit have no reference and
+//! are on no free list: I3 passes over them, and only the final test sees them.
 
 use crate::buddy::FreeTo;
 use crate::frame::{FrameKind, flag};

@@ -1,7 +1,8 @@
 //! Moving pages out of a block that goes offline (`do_migrate_range`).
 //!
-//! **What.** Each page in use moves to another node with memory, the nearest that has room, whatever
-//! its owner's policy says (KERNEL-FACTS G.3, M). A request for the new page never kills.
+//! **What.** Each page in use moves to another node with memory, the nearest that has room,
+//! whatever its owner's policy says (docs/kernel/hotplug.md#g3, checked.md). A request for the new
+//! page never kills.
 //!
 //! **Source.** mm/memory_hotplug.c: do_migrate_range, new_node_page.
 

@@ -1,16 +1,16 @@
 //! Memory hotplug: memory blocks go offline and come back.
 //!
-//! **What.** KERNEL-FACTS G. [`isolate`] keeps pageblocks from being allocated from, [`pcp_disable`]
-//! keeps pages off the pcplists meanwhile, [`offline`] is the loop of offline_pages, [`online`] the
-//! way back.
+//! **What.** docs/kernel/hotplug.md. [`isolate`] keeps pageblocks from being allocated from,
+//! [`pcp_disable`] keeps pages off the pcplists meanwhile, [`offline`] is the loop of
+//! offline_pages, [`online`] the way back.
 //!
-//! **Why.** Change 5: a page that is freed to a pcplist while its block is being isolated is neither
-//! free nor in use, and the offline waits for it for ever.
+//! **Why.** Change 5: a page that is freed to a pcplist while its block is being isolated is
+//! neither free nor in use, and the offline waits for it for ever.
 //!
 //! **Source.** mm/memory_hotplug.c, mm/page_isolation.c.
 //!
-//! **Differs.** Blocks are what the machine says (128 MiB unless it says otherwise); a block must lie
-//! in one zone and be wholly managed. There is no memmap on memory, no vmemmap to free.
+//! **Differs.** Blocks are what the machine says (128 MiB unless it says otherwise); a block must
+//! lie in one zone and be wholly managed. There is no memmap on memory, no vmemmap to free.
 
 pub mod hwpoison;
 pub mod isolate;
@@ -101,8 +101,8 @@ pub struct HotplugState {
     pub in_transit: AtomicU64,
     /// Pages found on pcplists after their block was isolated.
     pub strays: AtomicU64,
-    /// A signal reaches the offliner after so many passes; 0: never (`--offline-timeout` counts time
-    /// instead; explored worlds count passes).
+    /// A signal reaches the offliner after so many passes; 0: never (`--offline-timeout` counts
+    /// time instead; explored worlds count passes).
     pub signal_after_passes: AtomicU32,
 }
 

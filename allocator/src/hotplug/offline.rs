@@ -1,6 +1,6 @@
 //! offline_pages: a memory block goes away.
 //!
-//! **What.** KERNEL-FACTS G.3 and G.4, steps L0 to L12, by the axis `offline`.
+//! **What.** docs/kernel/hotplug.md#g3 and #g4, steps L0 to L12, by the axis `offline`.
 //!
 //! **Why the loop.** Pages of the block are migrated away until the final test finds all of them
 //! free and isolated. What the loop does about pages on pcplists is change 5.
@@ -287,7 +287,8 @@ impl Kernel {
         self.point(cx, Point::L9Taken);
     }
 
-    /// L12 (KERNEL-FACTS G.4, M): sizes, watermarks, pcp, zonelists, N_MEMORY, cpusets, span.
+    /// L12 (docs/kernel/hotplug.md#g4, checked.md): sizes, watermarks, pcp, zonelists, N_MEMORY,
+    /// cpusets, span.
     fn offline_accounts(&self, cx: &Cx, zone: &Zone, block: BlockId) {
         let pages = u64::from(self.machine.block_pages);
         self.hotplug.offline.lock().push(OfflineBlock { block, zone: zone.id });

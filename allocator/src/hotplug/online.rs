@@ -1,8 +1,8 @@
 //! online_pages: a memory block comes back.
 //!
-//! **What.** KERNEL-FACTS G.6, M: the span grows, pages go to the buddy (isolated first in newer
-//! releases), present grows, zonelists are rebuilt if the zone was empty, then the pageblocks become
-//! allocatable, then watermarks and pcp sizes.
+//! **What.** docs/kernel/hotplug.md#g6, checked.md: the span grows, pages go to the buddy (isolated
+//! first in newer releases), present grows, zonelists are rebuilt if the zone was empty, then the
+//! pageblocks become allocatable, then watermarks and pcp sizes.
 
 use crate::frame::FrameKind;
 use crate::gfp::MigrateType;

@@ -1,8 +1,8 @@
 //! Keeping pages off the pcplists of a zone (`zone_pcp_disable`, `zone_pcp_enable`).
 //!
-//! **What.** KERNEL-FACTS G.5, steps D1 to D5: high 0 and batch 1 on every possible CPU, then one
-//! *forced* drain that waits for every CPU's section, also where the count reads 0; the mutex is held
-//! until pcplists are enabled again, so that nobody publishes other sizes meanwhile.
+//! **What.** docs/kernel/hotplug.md#g5, steps D1 to D5: high 0 and batch 1 on every possible CPU,
+//! then one *forced* drain that waits for every CPU's section, also where the count reads 0; the
+//! mutex is held until pcplists are enabled again, so that nobody publishes other sizes meanwhile.
 //!
 //! **Source.** mm/page_alloc.c, ec6e8c7e0314.
 

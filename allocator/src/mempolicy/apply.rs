@@ -1,7 +1,7 @@
 //! From a policy to a node and a nodemask.
 //!
-//! **What.** Which policy governs an allocation (KERNEL-FACTS D.3), what it comes to (D.4), and the
-//! callers that ask: `alloc_pages_current`, `alloc_pages_vma`.
+//! **What.** Which policy governs an allocation (docs/kernel/mempolicies.md#d3), what it comes to
+//! (D.4), and the callers that ask: `alloc_pages_current`, `alloc_pages_vma`.
 //!
 //! **Why references.** BIND passes a reference to its own live mask down into the allocator; a
 //! rebind rewrites it there while the request is under way.

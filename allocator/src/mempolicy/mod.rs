@@ -1,8 +1,8 @@
 //! Memory policies (`struct mempolicy`): on which nodes a task or a VMA wants its pages.
 //!
-//! **What.** Modes, flags, creation and comparison (KERNEL-FACTS D.1, D.2, D.6). Read on in
-//! [`apply`] (from a policy to a node and a nodemask, D.3 and D.4), [`rebind`] (how nodes follow the
-//! cpuset, D.5) and [`set`] (set_mempolicy, copies).
+//! **What.** Modes, flags, creation and comparison (docs/kernel/mempolicies.md#d1, #d2, #d6). Read
+//! on in [`apply`] (from a policy to a node and a nodemask, D.3 and D.4), [`rebind`] (how nodes
+//! follow the cpuset, D.5) and [`set`] (set_mempolicy, copies).
 //!
 //! **Why the nodes are live.** An allocation gets a reference to the policy's own mask, and a
 //! rebind rewrites that mask in place, word by word: change 1 is about just that.

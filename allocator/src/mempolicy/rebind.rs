@@ -1,7 +1,8 @@
 //! How a policy's nodes follow the cpuset (`mpol_rebind_policy`).
 //!
-//! **What.** KERNEL-FACTS D.5: the new nodes of a policy when the allowed nodes change, for each
-//! mode and flag, as pure functions; and their writing in place, in one step or in two (C.5).
+//! **What.** docs/kernel/mempolicies.md#d5: the new nodes of a policy when the allowed nodes
+//! change, for each mode and flag, as pure functions; and their writing in place, in one step or in
+//! two (C.5).
 //!
 //! **Why pure.** What the axis `rebind` changes is a table of masks; it is tested as one.
 //!

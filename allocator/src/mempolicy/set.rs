@@ -1,6 +1,7 @@
 //! set_mempolicy, and copies of policies.
 //!
-//! **What.** KERNEL-FACTS D.6 (set_mempolicy), D.2 under the right lock, C.7 (`mpol_dup`).
+//! **What.** docs/kernel/mempolicies.md#d6 (set_mempolicy), D.2 under the right lock, C.7
+//! (`mpol_dup`).
 //!
 //! **Why here.** Whoever makes a policy takes the task's mems_allowed into account and must not
 //! miss a cpuset update that is under way.

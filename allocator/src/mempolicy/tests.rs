@@ -1,4 +1,5 @@
-//! Rebinding as a table: the examples of KERNEL-FACTS D.5, each variant, and what holds for all.
+//! Rebinding as a table: the examples of docs/kernel/mempolicies.md#d5, each variant, and what
+//! holds for all.
 
 use proptest::prelude::*;
 

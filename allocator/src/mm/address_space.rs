@@ -2,7 +2,7 @@
 //!
 //! **What.** mm_users keeps the contents alive (tasks, and whoever looks at them for a moment), the
 //! last mmput tears them down; mm_count keeps the structure alive (here: the [`Arc`]), so that the
-//! reaper and a victim's `signal->oom_mm` may look at what is left (KERNEL-FACTS E.6 to E.8).
+//! reaper and a victim's `signal->oom_mm` may look at what is left (docs/kernel/oom.md#e6 to #e8).
 //!
 //! | field | written under | read |
 //! |---|---|---|
@@ -10,8 +10,9 @@
 //! | page-table entries | the page-table lock of their table | the same |
 //! | counters, flags | atomics | anywhere |
 //!
-//! **Differs.** A waiting writer stops new readers, trylocks included, as in the kernel. Besides the
-//! kernel's fields an mm keeps what the oracle asks later: who hid it, and what kept a reaper out.
+//! **Differs.** A waiting writer stops new readers, trylocks included, as in the kernel. Besides
+//! the kernel's fields an mm keeps what the oracle asks later: who hid it, and what kept a reaper
+//! out.
 
 use std::ops::{Deref, DerefMut};
 
@@ -49,7 +50,7 @@ pub enum Rss {
 }
 
 /// Who set MMF_OOM_SKIP first, and what had been done by then: the oracle's question at the next
-/// kill (DESIGN section 6, "Extra victim").
+/// kill (ARCHITECTURE.md#the-oracle, "Extra victim").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SkipBy {

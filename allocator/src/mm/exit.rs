@@ -1,7 +1,7 @@
 //! The end of an address space: exit_mm, mmput, and the steps that exit_mmap consists of.
 //!
-//! **What.** KERNEL-FACTS E.6 (exit_mm) and E.8: munlock, unmap, free_pgtables, finish. Labels Q1 to Q8
-//! are E.8's. The axis `exit` puts the steps in order: [`crate::policy::exit`].
+//! **What.** docs/kernel/oom.md#e6 (exit_mm) and E.8: munlock, unmap, free_pgtables, finish. Labels
+//! Q1 to Q8 are E.8's. The axis `exit` puts the steps in order: [`crate::policy::exit`].
 //!
 //! **Why.** The reaper may be walking the same areas. What keeps the two apart, and when
 //! MMF_OOM_SKIP hides the mm from the next victim search, is change 2.
@@ -62,8 +62,8 @@ impl Kernel {
         }
     }
 
-    /// As [`Kernel::mmput`], with the teardown left to a worker (`mmput_async`). Without a thread on
-    /// this CPU the caller does it.
+    /// As [`Kernel::mmput`], with the teardown left to a worker (`mmput_async`). Without a thread
+    /// on this CPU the caller does it.
     pub fn mmput_async(&self, cx: &Cx, mm: Arc<Mm>) {
         if !mm.drop_user() {
             return;

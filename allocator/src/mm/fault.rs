@@ -1,12 +1,12 @@
-//! Page faults: how a process gets its pages (KERNEL-FACTS H.3, steps A1 to A9).
+//! Page faults: how a process gets its pages (docs/kernel/environment.md#h3, steps A1 to A9).
 //!
 //! **What.** Anonymous memory, the zero page, swap-in, private and shared files. The fault holds
 //! mmap_lock for reading from A1 to A9, across the allocation; from 6.4 on mostly the area's lock
 //! alone.
 //!
 //! **Why it matters.** A fault that loops in the allocator keeps every writer of mmap_lock out, a
-//! cpuset update's rebind of the area's policy among them: that is change 1's race. And a writer that
-//! waits keeps the reaper out.
+//! cpuset update's rebind of the area's policy among them: that is change 1's race. And a writer
+//! that waits keeps the reaper out.
 //!
 //! **Source.** mm/memory.c: handle_mm_fault, do_anonymous_page, do_swap_page, do_fault;
 //! arch/x86/mm/fault.c: do_user_addr_fault; mm/oom_kill.c: pagefault_out_of_memory.
@@ -173,8 +173,8 @@ impl Kernel {
         self.alloc_pages_vma(cx, gfp, 0, place.locked.policy.as_deref(), index)
     }
 
-    /// A5 to A8: a page of the process's own in the place of `old`, which is nothing, the zero page,
-    /// a file's page of a private mapping, or a swap entry.
+    /// A5 to A8: a page of the process's own in the place of `old`, which is nothing, the zero
+    /// page, a file's page of a private mapping, or a swap entry.
     fn anonymous_page(&self, cx: &Cx, place: &Place<'_>, old: Pte) -> Fault {
         let Some(pfn) = self.alloc_for(cx, place) else { return Fault::NoMemory };
         let fault = self.map_anonymous(cx, place, old, pfn);
@@ -279,8 +279,8 @@ impl Kernel {
         Fault::Mapped
     }
 
-    /// VM_FAULT_OOM reached the handler: up to 5.15 it calls the OOM killer, later it only goes back
-    /// to the instruction (`pagefault_out_of_memory`).
+    /// VM_FAULT_OOM reached the handler: up to 5.15 it calls the OOM killer, later it only goes
+    /// back to the instruction (`pagefault_out_of_memory`).
     pub fn pagefault_out_of_memory(&self, cx: &Cx) {
         if !self.policy.release.page_fault_oom_kills() {
             return;

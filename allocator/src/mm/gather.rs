@@ -1,11 +1,11 @@
 //! Unmapping a range, and the batches in which its pages are freed (`struct mmu_gather`).
 //!
-//! **What.** Entries are cleared table by table under the page-table lock; the pages wait in a batch
-//! until it is full or the unmap is over, because other CPUs may still have them in their TLBs. A page
-//! in a batch is mapped nowhere and free for nobody.
+//! **What.** Entries are cleared table by table under the page-table lock; the pages wait in a
+//! batch until it is full or the unmap is over, because other CPUs may still have them in their
+//! TLBs. A page in a batch is mapped nowhere and free for nobody.
 //!
-//! **Why it matters.** The batch is the part of a victim's memory that every release hides before it
-//! is free (KERNEL-FACTS E.8); the oracle does not count it.
+//! **Why it matters.** The batch is the part of a victim's memory that every release hides before
+//! it is free (docs/kernel/oom.md#e8); the oracle does not count it.
 //!
 //! **Source.** mm/memory.c: unmap_page_range, zap_pte_range; mm/mmu_gather.c.
 //!

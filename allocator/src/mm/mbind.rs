@@ -1,10 +1,10 @@
 //! mbind: a policy for a range of an address space.
 //!
-//! **What.** Steps M1 to M6 (KERNEL-FACTS D.6): checks, the search for misplaced pages, the change
-//! of each area's policy with its splits and merges, migration.
+//! **What.** Steps M1 to M6 (docs/kernel/mempolicies.md#d6): checks, the search for misplaced
+//! pages, the change of each area's policy with its splits and merges, migration.
 //!
-//! **Why it may fail half-way.** Areas get the policy one after the other; if memory for a split runs
-//! out, those before keep the new policy and those behind the old one.
+//! **Why it may fail half-way.** Areas get the policy one after the other; if memory for a split
+//! runs out, those before keep the new policy and those behind the old one.
 //!
 //! **Source.** mm/mempolicy.c: do_mbind, queue_pages_range, mbind_range, migrate_pages by policy.
 //!

@@ -2,13 +2,13 @@
 //!
 //! **What.** A page is isolated from the LRU, a new one is allocated, the page-table entry (or the
 //! file's index) is changed under its lock, and the old frame is freed. Pages that somebody else
-//! holds fail (KERNEL-FACTS D.6 M6, G.3 L5c).
+//! holds fail (docs/kernel/mempolicies.md#d6 M6, G.3 L5c).
 //!
 //! **Source.** mm/migrate.c: unmap_and_move (migrate_pages_batch), move_to_new_folio;
 //! mm/mempolicy.c: do_migrate_pages, migrate_to_node.
 //!
-//! **Differs.** No migration entries: an anonymous page has one entry, which is switched in one step
-//! under the page-table lock, so nobody meets it half-way. Mapped pages of files stay.
+//! **Differs.** No migration entries: an anonymous page has one entry, which is switched in one
+//! step under the page-table lock, so nobody meets it half-way. Mapped pages of files stay.
 
 use crate::frame::flag;
 use crate::gfp::Gfp;
@@ -103,8 +103,8 @@ impl Kernel {
         }
     }
 
-    /// Switches the owner of `old` over to `new`, which gets a second reference for the caller: from
-    /// now on others may unmap it.
+    /// Switches the owner of `old` over to `new`, which gets a second reference for the caller:
+    /// from now on others may unmap it.
     fn move_to(&self, old: Pfn, new: Pfn) -> bool {
         let got = self.frames.get(new).get_unless_zero();
         debug_assert!(got, "a new page has a reference");
@@ -150,8 +150,8 @@ impl Kernel {
         self.alloc_pages(cx, gfp, 0, nid, nodes)
     }
 
-    /// Moves an address space's pages from the nodes of `from` to those of `to`, each to the node at
-    /// the same place in the order (`do_migrate_pages`). Returns the pages that could not move.
+    /// Moves an address space's pages from the nodes of `from` to those of `to`, each to the node
+    /// at the same place in the order (`do_migrate_pages`). Returns the pages that could not move.
     pub fn do_migrate_pages(&self, cx: &Cx, mm: &Mm, from: &NodeMask, to: &NodeMask) -> u64 {
         self.lru_add_drain_all(cx);
         let mut failed = 0;

@@ -1,12 +1,13 @@
 //! Areas of an address space (`struct vm_area_struct`), their order, split and merge.
 //!
-//! **What.** An area has a range, flags, a file or none, and a policy of its own or none. Areas that
-//! touch and are equal in all of that merge; mbind, munmap and mlock split them (KERNEL-FACTS D.6,
-//! M5; C.7: each part gets a policy object of its own, since rebinding rewrites it in place).
+//! **What.** An area has a range, flags, a file or none, and a policy of its own or none. Areas
+//! that touch and are equal in all of that merge; mbind, munmap and mlock split them
+//! (docs/kernel/mempolicies.md#d6, M5; C.7: each part gets a policy object of its own, since
+//! rebinding rewrites it in place).
 //!
 //! **Why areas are shared objects.** From 6.4 on a fault finds its area without mmap_lock and holds
-//! only the area's own lock; whoever splits, merges, unmaps or rebinds it takes that lock too. And a
-//! freed area stays as a tombstone, so that a late walker is caught instead of crashing.
+//! only the area's own lock; whoever splits, merges, unmaps or rebinds it takes that lock too. And
+//! a freed area stays as a tombstone, so that a late walker is caught instead of crashing.
 //!
 //! **Source.** mm/mmap.c: __split_vma, vma_merge; include/linux/mm.h: vma_start_read; mm/memory.c:
 //! lock_vma_under_rcu.

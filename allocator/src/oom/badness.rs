@@ -1,7 +1,7 @@
 //! Who may be chosen, and how bad it is (`oom_badness`, `select_bad_process`).
 //!
-//! **What.** KERNEL-FACTS E.3 to E.5: eligibility by task policy or cpuset of *some* thread, the
-//! search that stops at a victim in flight, and the points.
+//! **What.** docs/kernel/oom.md#e3 to #e5: eligibility by task policy or cpuset of *some* thread,
+//! the search that stops at a victim in flight, and the points.
 //!
 //! **Source.** mm/oom_kill.c: oom_unkillable_task, oom_cpuset_eligible, oom_evaluate_task,
 //! oom_badness; mm/mempolicy.c: mempolicy_in_oom_domain.
@@ -161,7 +161,7 @@ mod tests {
         MmUsage { anon: rss, swapents, pgtables_bytes, ..MmUsage::default() }
     }
 
-    /// KERNEL-FACTS E.5, row by row.
+    /// docs/kernel/oom.md#e5, row by row.
     #[test]
     fn points_follow_each_release_s_formula() {
         let u = usage(1000, 50, 3 * 4096 + 17);

@@ -1,6 +1,7 @@
 //! Why memory is short: everywhere, in a cpuset, or for a memory policy (`constrained_alloc`).
 //!
-//! **What.** KERNEL-FACTS E.2: the constraint and the number of pages that badness is measured by.
+//! **What.** docs/kernel/oom.md#e2: the constraint and the number of pages that badness is measured
+//! by.
 //!
 //! **Source.** mm/oom_kill.c: constrained_alloc, enum oom_constraint.
 //!

@@ -1,7 +1,8 @@
-//! The report of an OOM kill (`dump_header`, `dump_tasks`, the summary line), in each release's form.
+//! The report of an OOM kill (`dump_header`, `dump_tasks`, the summary line), in each release's
+//! form.
 //!
-//! **What.** KERNEL-FACTS E.6's log formats. The lines are built as text first; who prints them
-//! charges the console.
+//! **What.** docs/kernel/oom.md#e6's log formats. The lines are built as text first; who prints
+//! them charges the console.
 //!
 //! **Source.** mm/oom_kill.c; include/linux/oom.h.
 //!

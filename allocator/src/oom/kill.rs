@@ -1,4 +1,4 @@
-//! Killing the chosen process (`oom_kill_process`, KERNEL-FACTS E.6, steps V1 to V13).
+//! Killing the chosen process (`oom_kill_process`, docs/kernel/oom.md#e6, steps V1 to V13).
 //!
 //! **What.** The silent case V1, the report V2, the thread with the mm V5, SIGKILL V6 *before* the
 //! mark V7 (no reserves for user code), sharers V10, the reaper V11.

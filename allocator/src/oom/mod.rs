@@ -1,8 +1,9 @@
-//! The OOM killer (`out_of_memory`, KERNEL-FACTS E).
+//! The OOM killer (`out_of_memory`, docs/kernel/oom.md).
 //!
 //! **What.** The steps X1 to X11 and the state that is global in the kernel. [`constraint`] says
 //! why memory is short, [`badness`] who is to go, [`kill`] does it (V1 to V13), [`reaper`] takes
-//! the victim's memory, [`dump`] and [`mem_info`] build the report, [`usage`] is what an address space is measured by.
+//! the victim's memory, [`dump`] and [`mem_info`] build the report, [`usage`] is what an address
+//! space is measured by.
 //!
 //! **Why the labels.** E.4 step 2 before step 4, V6 before V7, X3 before X4: each order is the
 //! subject of a race, and timelines name the steps.
@@ -185,7 +186,7 @@ impl<'a> OomControl<'a> {
 }
 
 impl Kernel {
-    /// Chooses and kills (X1 to X11, KERNEL-FACTS E.1). True: progress.
+    /// Chooses and kills (X1 to X11, docs/kernel/oom.md#e1). True: progress.
     pub fn out_of_memory(&self, cx: &Cx, oc: &mut OomControl<'_>) -> bool {
         // X1. X2: there is no notifier chain.
         if self.oom.disabled.load(Ordering::Relaxed) {
@@ -345,8 +346,8 @@ impl Kernel {
         self.oom.disabled.store(false, Ordering::Relaxed);
     }
 
-    /// A victim's memory is free (its reaper or its exit path has unmapped the last page): tells the
-    /// record how long it took since the kill. Later calls say nothing.
+    /// A victim's memory is free (its reaper or its exit path has unmapped the last page): tells
+    /// the record how long it took since the kill. Later calls say nothing.
     pub fn victim_memory_freed(&self, mm: &Mm) {
         let stats = &self.oom.stats;
         let mut dying = stats.dying.lock();

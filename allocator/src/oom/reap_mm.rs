@@ -1,7 +1,7 @@
 //! Walking a dying address space to free its memory, and process_mrelease, which asks for that.
 //!
-//! **What.** R3 of KERNEL-FACTS E.7: which areas a release reaps, and what it finds if it comes too
-//! late. The reaper, exit_mmap's own reaping and process_mrelease share it.
+//! **What.** R3 of docs/kernel/oom.md#e7: which areas a release reaps, and what it finds if it
+//! comes too late. The reaper, exit_mmap's own reaping and process_mrelease share it.
 //!
 //! **Source.** mm/oom_kill.c: __oom_reap_task_mm, process_mrelease.
 //!
@@ -44,8 +44,8 @@ pub enum MreleaseError {
 }
 
 impl Kernel {
-    /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn. The caller holds
-    /// mmap_lock for reading, or is exit_mmap itself.
+    /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn. The caller
+    /// holds mmap_lock for reading, or is exit_mmap itself.
     pub(crate) fn reap_areas<'a>(
         &self,
         cx: &Cx,

@@ -1,16 +1,16 @@
 //! The OOM reaper: frees a victim's memory without waiting for the victim.
 //!
 //! **What.** `wake_oom_reaper` (`queue_oom_reaper`), the kernel thread's loop, one attempt
-//! (KERNEL-FACTS E.7, steps R1 to R7). The walk itself is in [`super::reap_mm`].
+//! (docs/kernel/oom.md#e7, steps R1 to R7). The walk itself is in [`super::reap_mm`].
 //!
-//! **Why.** A victim may be stuck behind a lock that somebody holds who waits for memory. The reaper
-//! only trylocks; after ten tries it gives the victim up and lets the next one be chosen.
+//! **Why.** A victim may be stuck behind a lock that somebody holds who waits for memory. The
+//! reaper only trylocks; after ten tries it gives the victim up and lets the next one be chosen.
 //!
 //! **Source.** mm/oom_kill.c: wake_oom_reaper, queue_oom_reaper, oom_reaper, oom_reap_task,
-//! oom_reap_task_mm; frozen by the axis `exit` as DESIGN section 5 says.
+//! oom_reap_task_mm; frozen by the axis `exit` as ARCHITECTURE.md#what-a-variant-is says.
 //!
-//! **Differs.** The timer of the 2 s delay is looked after by the reaper itself: a victim whose time
-//! comes while it is busy is queued as soon as it is not. No mmu notifiers.
+//! **Differs.** The timer of the 2 s delay is looked after by the reaper itself: a victim whose
+//! time comes while it is busy is queued as soon as it is not. No mmu notifiers.
 
 use crate::clock::NS_PER_MS;
 use crate::kernel::Kernel;

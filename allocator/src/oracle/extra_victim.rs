@@ -1,8 +1,8 @@
 //! Extra victims: a kill while an earlier victim's memory is hidden and not yet free.
 //!
-//! **What.** At V6, before the kill: each earlier victim that is eligible for this OOM and hidden by
-//! MMF_OOM_SKIP. Its mapped pages (those in its mmu_gather are not counted any more) and who set the
-//! flag decide (KERNEL-FACTS E.8, J.2; DESIGN section 6):
+//! **What.** At V6, before the kill: each earlier victim that is eligible for this OOM and hidden
+//! by MMF_OOM_SKIP. Its mapped pages (those in its mmu_gather are not counted any more) and who set
+//! the flag decide (docs/kernel/oom.md#e8, interleavings.md#j2; ARCHITECTURE.md#the-oracle):
 //!
 //! | mapped pages | MMF_OOM_SKIP was set by | class |
 //! |---|---|---|
@@ -127,7 +127,7 @@ impl Kernel {
 mod tests {
     use super::*;
 
-    /// The table of the module, and KERNEL-FACTS J.2's rows.
+    /// The table of the module, and docs/kernel/interleavings.md#j2's rows.
     #[test]
     fn each_cause_has_its_class() {
         for (by, class) in [

@@ -6,7 +6,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::task::Task;
 use crate::timeline::Event;
 
-/// Kinds of findings and of counted events (DESIGN section 6).
+/// Kinds of findings and of counted events (ARCHITECTURE.md#the-oracle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
     /// A kill although a zone could have served the request at every look.

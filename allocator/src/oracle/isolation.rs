@@ -1,9 +1,9 @@
 //! Isolation: no frame of an isolated pageblock is handed out.
 //!
-//! **What.** DESIGN section 6. Called where a frame leaves a pcplist or the buddy for a requester,
-//! inside the pcp section or under zone->lock, and only while the zone has isolated pageblocks. A
-//! frame that was in transit at I1 (its pcp section was open when the range was isolated) is counted
-//! and no finding (J5-f).
+//! **What.** ARCHITECTURE.md#the-oracle. Called where a frame leaves a pcplist or the buddy for a
+//! requester, inside the pcp section or under zone->lock, and only while the zone has isolated
+//! pageblocks. A frame that was in transit at I1 (its pcp section was open when the range was
+//! isolated) is counted and no finding (J5-f).
 
 use crate::gfp::MigrateType;
 use crate::ids::Pfn;

@@ -1,7 +1,8 @@
 //! The oracle: always on, it only looks.
 //!
-//! **What.** DESIGN section 6. Checkers stand beside the mechanisms and read exact counters; what
-//! they find becomes a [`Finding`], with the report in the kernel's words and a timeline.
+//! **What.** ARCHITECTURE.md#the-oracle. Checkers stand beside the mechanisms and read exact
+//! counters; what they find becomes a [`Finding`], with the report in the kernel's words and a
+//! timeline.
 //!
 //! **Why apart.** A mechanism that judged itself would share its own blind spots.
 

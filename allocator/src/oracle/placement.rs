@@ -1,18 +1,18 @@
 //! Pages on nodes that their policy excludes.
 //!
-//! **What.** A request under MPOL_BIND that was given a nodemask got a page of another node. Explained,
-//! and no finding, is: mems or the policy changed under the request (its cookie moved), they don't
-//! meet, or the request has a right to reserves, for which S10 drops the nodemask.
+//! **What.** A request under MPOL_BIND that was given a nodemask got a page of another node.
+//! Explained, and no finding, is: mems or the policy changed under the request (its cookie moved),
+//! they don't meet, or the request has a right to reserves, for which S10 drops the nodemask.
 //!
 //! **Why here and not by a walk.** A page that was there before an mbind without MPOL_MF_MOVE, or
 //! before a rebind, stays where it is by right. Only the moment of the allocation can tell.
 //!
-//! **A rebuild.** A walk doesn't test the zone that it starts from again. A request that has found its
-//! preferred zoneref keeps its position; when a node's Movable zone goes off before the walk, the
-//! lists shift, and a zone of another node stands there (J4-f). The page is handed out, nobody looks
-//! again: in every release, and counted apart from what has no explanation.
+//! **A rebuild.** A walk doesn't test the zone that it starts from again. A request that has found
+//! its preferred zoneref keeps its position; when a node's Movable zone goes off before the walk,
+//! the lists shift, and a zone of another node stands there (J4-f). The page is handed out, nobody
+//! looks again: in every release, and counted apart from what has no explanation.
 //!
-//! **Source.** KERNEL-FACTS D.4, S10, C.6, F.1.
+//! **Source.** docs/kernel/mempolicies.md#d4, S10, C.6, F.1.
 
 use crate::gfp::Gfp;
 use crate::ids::Pfn;

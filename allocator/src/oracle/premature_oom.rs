@@ -6,10 +6,11 @@
 //! does not meet mems_allowed, and free pages above the *high* mark, so that even the last attempt
 //! (O2) should have succeeded.
 //!
-//! **Classes** (DESIGN section 6): `definite`: at every sample since the last S7 some such zone,
-//! not always the same, by the exact and by the global counter; `drift`: by the exact one alone;
-//! `transient`: only a zone above its *min* mark, at the decision only (J1-d: legitimate by what
-//! was known). `premature_failure`: a failed request that had such a zone at every look since S1.
+//! **Classes** (ARCHITECTURE.md#the-oracle): `definite`: at every sample since the last S7 some
+//! such zone, not always the same, by the exact and by the global counter; `drift`: by the exact
+//! one alone; `transient`: only a zone above its *min* mark, at the decision only (J1-d: legitimate
+//! by what was known). `premature_failure`: a failed request that had such a zone at every look
+//! since S1.
 //!
 //! **Differs from the allocator on purpose**: all zones of the machine are looked at, not those of
 //! the zonelist being walked: a zonelist that lost a zone must not hide it from the oracle.
@@ -221,7 +222,8 @@ impl Kernel {
         );
     }
 
-    /// `lockless` lets a request that can't wait fail while zonelists are rebuilt: its price, counted.
+    /// `lockless` lets a request that can't wait fail while zonelists are rebuilt: its price,
+    /// counted.
     fn note_spurious_failure(&self, cx: &Cx, req: &Request<'_>, log: &RequestLog, usable: Usable) {
         if !self.policy.zonelist.readers_only_look()
             || req.gfp.contains(Gfp::DIRECT_RECLAIM)

@@ -1,9 +1,10 @@
 //! Progress: a request that can never end is a lockup.
 //!
-//! **What.** DESIGN section 6. A lockup is certain, not slow: a request that has passed S7 very often
-//! although the tests of the newest kernels would send it back to S1 (J1-b); a victim whose mm is
-//! hidden and for whom no zone passes (J3-c); a reader on PREEMPT_RT that restarts for ever because it
-//! outranks the writer on its own CPU (J4-d). Restarts while an updater moves (J1-c) are progress.
+//! **What.** ARCHITECTURE.md#the-oracle. A lockup is certain, not slow: a request that has passed
+//! S7 very often although the tests of the newest kernels would send it back to S1 (J1-b); a victim
+//! whose mm is hidden and for whom no zone passes (J3-c); a reader on PREEMPT_RT that restarts for
+//! ever because it outranks the writer on its own CPU (J4-d). Restarts while an updater moves
+//! (J1-c) are progress.
 //!
 //! A lockup raises the abort flag, which frees everybody; conservation is checked as ever.
 
@@ -60,8 +61,8 @@ impl Kernel {
             return self.lockup(cx, "endless retry in the slow path", &why);
         }
         let hidden = cx.task.process.oom_mm().is_some_and(|mm| mm.is_oom_skipped());
-        // Most of its passes may be of the time before it was killed: it has as many more now, in which
-        // its right as a victim lets it out if there is one.
+        // Most of its passes may be of the time before it was killed: it has as many more now, in
+        // which its right as a victim lets it out if there is one.
         if hidden {
             state.hidden_passes += 1;
         }

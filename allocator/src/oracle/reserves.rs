@@ -4,18 +4,18 @@
 //! requester, as the lowest number and the lowest share of min; and the invariant below.
 //!
 //! **The invariant.** A zone whose free pages are at depth d below min has since its last recovery
-//! served a request that was allowed to go to d (KERNEL-FACTS A.8, "Lowest level each request can
-//! reach"), give or take the slack of the kernel's own unlocked check: each CPU may be one refill and
-//! one counter delta ahead of it, and each task one block.
+//! served a request that was allowed to go to d (docs/kernel/watermarks.md#a8, "Lowest level each
+//! request can reach"), give or take the slack of the kernel's own unlocked check: each CPU may be
+//! one refill and one counter delta ahead of it, and each task one block.
 //!
-//! **Why since its last recovery.** The check takes no lock, so a request that passed it rightly may
-//! find the zone emptied by one with more rights; only the lowest right seen can be held against the
-//! depth.
+//! **Why since its last recovery.** The check takes no lock, so a request that passed it rightly
+//! may find the zone emptied by one with more rights; only the lowest right seen can be held
+//! against the depth.
 //!
 //! **Differs.** Nothing is said while a zone has isolated pageblocks or memory goes on- or offline:
 //! pages and marks then change without any allocation. The floors are computed here from the table
-//! of KERNEL-FACTS, not by the allocator's own zone_watermark_ok; lowmem_reserve and boost only raise
-//! what the allocator demands and are left out.
+//! of docs/kernel/watermarks.md, not by the allocator's own zone_watermark_ok; lowmem_reserve and
+//! boost only raise what the allocator demands and are left out.
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::Pfn;
@@ -143,7 +143,7 @@ impl ReserveOracle {
 }
 
 /// The level that a request with these flags may take a zone with this min mark to
-/// (KERNEL-FACTS A.8, boost and lowmem_reserve 0, order 0).
+/// (docs/kernel/watermarks.md#a8, boost and lowmem_reserve 0, order 0).
 pub fn reserve_floor(policy: ReservesPolicy, flags: AllocFlags, min: u64) -> u64 {
     if flags.contains(AllocFlags::NO_WATERMARKS) {
         return 0;
@@ -337,7 +337,8 @@ mod tests {
         reserve_floor(policy.reserves, flags, M)
     }
 
-    /// KERNEL-FACTS A.8, the table "Lowest level each request can reach", column by column.
+    /// docs/kernel/watermarks.md#a8, the table "Lowest level each request can reach", column by
+    /// column.
     #[test]
     fn the_floor_of_each_request_is_the_table_s() {
         let releases = [Release::V4_13, Release::V4_14, Release::V6_4];

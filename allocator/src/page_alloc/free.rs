@@ -1,8 +1,8 @@
 //! Giving blocks back: to the pcplist of this CPU, or straight to the buddy.
 //!
 //! **What.** `__free_pages`, `free_unref_page` (6.14+ `free_frozen_pages`), its commit,
-//! `free_pcppages_bulk`, `free_one_page` (KERNEL-FACTS A.6, A.7). The steps P1 to P5 are race 5:
-//! P1 reads the pageblock's type without any lock, and by P4 it may be stale.
+//! `free_pcppages_bulk`, `free_one_page` (docs/kernel/pcplists.md#a6, #a7). The steps P1 to P5 are
+//! race 5: P1 reads the pageblock's type without any lock, and by P4 it may be stale.
 
 use crate::buddy::{FreeTo, FreedBlocks, Run};
 use crate::frame::{FrameKind, FrameState, flag};

@@ -1,9 +1,9 @@
 //! The page allocator: `__alloc_pages`, the walk over zones, the slow path.
 //!
-//! **What.** KERNEL-FACTS B. Read in the order in which a request meets them: this file (entry and
-//! fast path), [`rmqueue`] (a zone's pcplists and buddy), [`slow`] (the numbered steps S1 to S22),
-//! [`retry`] (the tests that send a request back), [`reserve`] (the OOM step and last resorts),
-//! [`free`] (the way back).
+//! **What.** docs/kernel/requests.md. Read in the order in which a request meets them: this file
+//! (entry and fast path), [`rmqueue`] (a zone's pcplists and buddy), [`slow`] (the numbered steps
+//! S1 to S22), [`retry`] (the tests that send a request back), [`reserve`] (the OOM step and last
+//! resorts), [`free`] (the way back).
 //!
 //! **Why two copies.** The fast path is compiled twice: without race points (what users measure)
 //! and with them (`--amplify`, exploration). `Kernel::instrumented` chooses once per request.

@@ -1,6 +1,6 @@
 //! The OOM step and the rights to the reserve.
 //!
-//! **What.** `__alloc_pages_may_oom` (O1 to O5, KERNEL-FACTS B.9), `gfp_to_alloc_flags`,
+//! **What.** `__alloc_pages_may_oom` (O1 to O5, docs/kernel/slow-path.md#b9), `gfp_to_alloc_flags`,
 //! `__gfp_pfmemalloc_flags`, the exit of victims (S19c), the highatomic reserve (A.5).
 
 use crate::frame::{FrameKind, FrameState};
@@ -107,7 +107,7 @@ impl Kernel {
             && match self.rules.victim_exit {
                 VictimExit::BeforeReclaim => false,
                 VictimExit::Memdie => true,
-                // `==` in the kernel, but half-or needs `&` (DESIGN section 5).
+                // `==` in the kernel, but half-or needs `&` (ARCHITECTURE.md#what-a-variant-is).
                 VictimExit::MemdieNoWatermarks
                 | VictimExit::FlagsEqualOom
                 | VictimExit::FlagsHoldOom => flags.contains(right) || nomemalloc,
@@ -115,7 +115,8 @@ impl Kernel {
     }
 
     /// After a successful high-order atomic request: makes the block's pageblock HIGHATOMIC while
-    /// the reserve is below its limit (`reserve_highatomic_pageblock`, KERNEL-FACTS A.5).
+    /// the reserve is below its limit (`reserve_highatomic_pageblock`,
+    /// docs/kernel/zones-and-buddy.md#a5).
     #[cold]
     pub fn maybe_reserve_highatomic(
         &self,

@@ -1,8 +1,8 @@
 //! Is it time to look again? The tests that send a request back to S1 or S7.
 //!
 //! **What.** `check_retry_cpuset`, `check_retry_zonelist`, `should_reclaim_retry`,
-//! `should_compact_retry`, and direct reclaim with the look that follows it (KERNEL-FACTS B.5 to
-//! B.8, C.6).
+//! `should_compact_retry`, and direct reclaim with the look that follows it
+//! (docs/kernel/slow-path.md#b5 to B.8, C.6).
 //!
 //! The axis `cpuset` has its own part of these, in [`crate::policy::cpuset`].
 

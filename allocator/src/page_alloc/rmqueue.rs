@@ -1,7 +1,7 @@
 //! Taking a block from a zone that passed the watermark check: pcplist or buddy.
 //!
-//! **What.** `rmqueue`, `rmqueue_pcplist`, `rmqueue_buddy` (KERNEL-FACTS A.6 "Allocate", B.3
-//! step 6), and the counters that go with a page (B.3 "Statistics").
+//! **What.** `rmqueue`, `rmqueue_pcplist`, `rmqueue_buddy` (docs/kernel/pcplists.md#a6 "Allocate",
+//! B.3 step 6), and the counters that go with a page (B.3 "Statistics").
 
 use crate::frame::{Frame, FrameState, flag};
 use crate::gfp::{AllocFlags, MigrateType};

@@ -1,4 +1,5 @@
-//! The slow path, step by step (`__alloc_pages_slowpath`, KERNEL-FACTS B.5: the labels are its).
+//! The slow path, step by step (`__alloc_pages_slowpath`, docs/kernel/slow-path.md#b5: the labels
+//! are its).
 //!
 //! **Why it reads as one list.** The races are about the order of these steps; each stands once, in
 //! the kernel's order, and what differs between releases is asked from the rules.

@@ -1,10 +1,10 @@
 //! The walk over a zonelist, zone by zone.
 //!
-//! **What.** `first_zones_zonelist`, `next_zones_zonelist`, `get_page_from_freelist` with the tests of
-//! a zone (KERNEL-FACTS B.3).
+//! **What.** `first_zones_zonelist`, `next_zones_zonelist`, `get_page_from_freelist` with the tests
+//! of a zone (docs/kernel/requests.md#b3).
 //!
-//! **Why the first zone apart.** Nearly all requests end there: it is inlined into the fast path, and
-//! the walk over the rest, which keeps more in mind, is not.
+//! **Why the first zone apart.** Nearly all requests end there: it is inlined into the fast path,
+//! and the walk over the rest, which keeps more in mind, is not.
 //!
 //! **Differs.** No dirty limits, no node_reclaim, no deferred pages.
 
@@ -97,7 +97,7 @@ impl Kernel {
     }
 
     /// Walks the zones from the preferred zoneref on and takes a block from the first that the
-    /// flags let it (`get_page_from_freelist`, KERNEL-FACTS B.3).
+    /// flags let it (`get_page_from_freelist`, docs/kernel/requests.md#b3).
     #[inline(never)]
     pub fn get_page_from_freelist<const R: bool>(
         &self,
@@ -167,7 +167,7 @@ impl Kernel {
         mut position: usize,
         mut first: Option<NodeId>,
     ) -> Look {
-        // The zone at the preferred zoneref is not filtered again (KERNEL-FACTS F.1).
+        // The zone at the preferred zoneref is not filtered again (docs/kernel/zonelists.md#f1).
         while let Some(id) = walk.zonelist.zone(position) {
             let first = *first.get_or_insert(id.node());
             match self.look_at_zone::<R>(cx, id, first, walk) {

@@ -1,10 +1,11 @@
 //! Axis `cpuset`: how an allocation notices that its allowed nodes changed under it.
 //!
 //! **What.** Where the slow path looks at the mems_allowed cookie, and what it does when the nodes
-//! that it was given no longer meet the cpuset (KERNEL-FACTS C.6; steps S7, S19a, S20, C1 to C3).
+//! that it was given no longer meet the cpuset (docs/kernel/cpusets.md#c6; steps S7, S19a, S20, C1
+//! to C3).
 //!
-//! **Why.** A request keeps pointers into masks that a cpuset write changes in place; one that looks
-//! too late kills a task although other nodes are free.
+//! **Why.** A request keeps pointers into masks that a cpuset write changes in place; one that
+//! looks too late kills a task although other nodes are free.
 //!
 //! **Source.** mm/page_alloc.c: check_retry_cpuset, and the cookie in the slow path.
 //!
@@ -92,8 +93,8 @@ impl CpusetPolicy {
         }
     }
 
-    /// Does a request keep one snapshot of its policy and allowed nodes, and start again when there is a
-    /// newer one?
+    /// Does a request keep one snapshot of its policy and allowed nodes, and start again when there
+    /// is a newer one?
     pub fn swaps(self) -> bool {
         self == Self::Swap
     }

@@ -1,7 +1,7 @@
 //! Axis `exit`: how exit_mmap and the OOM reaper keep out of each other's way.
 //!
 //! **What.** The order of unmapping, MMF_OOM_SKIP and mmap_lock in exit_mmap, with the reaper that
-//! belongs to it (KERNEL-FACTS E.7, E.8; steps Q, R).
+//! belongs to it (docs/kernel/oom.md#e7, #e8; steps Q, R).
 //!
 //! **Why.** A victim that is hidden before its memory is free costs an extra victim; one whose VMAs
 //! are freed under the reaper is a use after free.
@@ -153,10 +153,11 @@ impl ExitPolicy {
     }
 }
 
-/// J2-g (`g`: the reaper's part, the victim's part) and J2-h are left by the maintainers or by design, and
-/// no findings. The reaper's part is excluded as long as it holds oom_lock (up to 4.18). Where exit_mmap
-/// hides nothing itself (`lock-*`) it takes R7 at the right moment; under `lock-before-unmap` that is the
-/// end of ten tries, which must fall together with the end of the teardown: counted.
+/// J2-g (`g`: the reaper's part, the victim's part) and J2-h are left by the maintainers or by
+/// design, and no findings. The reaper's part is excluded as long as it holds oom_lock (up to
+/// 4.18). Where exit_mmap hides nothing itself (`lock-*`) it takes R7 at the right moment; under
+/// `lock-before-unmap` that is the end of ten tries, which must fall together with the end of the
+/// teardown: counted.
 const fn cells(a_to_f: [Expect; 6], g: [Expect; 2]) -> [(Family, Expect); 9] {
     [
         (J2a, a_to_f[0]),

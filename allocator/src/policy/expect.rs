@@ -1,19 +1,19 @@
 //! What is expected of a variant: schedules (families) and whether they show.
 //!
-//! **What.** One [`Family`] for each schedule of KERNEL-FACTS J that a matrix can tell apart, and
-//! the verdicts that the variants state about them.
+//! **What.** One [`Family`] for each schedule of docs/kernel/interleavings.md that a matrix can
+//! tell apart, and the verdicts that the variants state about them.
 //!
 //! **Why.** The expectation is data beside the variant, so that the list that users read and the
 //! matrix that tests check can't drift apart.
 //!
-//! **Source.** KERNEL-FACTS J; DESIGN's two tables.
+//! **Source.** docs/kernel/interleavings.md.
 //!
-//! **Differs.** J1-a is two families, by whose policy it is. J3-b is two, by the number of victims; J2-g
-//! two, by who frees the memory.
+//! **Differs.** J1-a is two families, by whose policy it is. J3-b is two, by the number of victims;
+//! J2-g two, by who frees the memory.
 
 use std::fmt;
 
-/// A schedule of KERNEL-FACTS J.
+/// A schedule of docs/kernel/interleavings.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Premature OOM under a VMA's policy.
@@ -68,8 +68,8 @@ pub enum Family {
     J4d,
     /// Unmovable page from Movable after an online.
     J4e,
-    /// Page of a node that the policy excludes, after an offline. Not in KERNEL-FACTS: the explorer
-    /// found it.
+    /// Page of a node that the policy excludes, after an offline.
+    /// docs/kernel/interleavings.md#j4-f: the explorer found it.
     J4f,
     /// Page stranded on a pcplist.
     J5a,

@@ -1,7 +1,8 @@
 //! Axis `offline`: how pages on pcplists are kept out of an offline.
 //!
 //! **What.** Where offline_pages drains pcplists, what it does when the final check fails, and
-//! whether pcplists are disabled meanwhile (KERNEL-FACTS G.3, G.5; steps L2, I7, L5b, L8, D).
+//! whether pcplists are disabled meanwhile (docs/kernel/hotplug.md#g3, #g5; steps L2, I7, L5b, L8,
+//! D).
 //!
 //! **Why.** A free reads its pageblock's type without a lock, so a page can reach a pcplist after
 //! its block was isolated and drained.
@@ -90,14 +91,14 @@ impl OfflinePolicy {
         }
     }
 
-    /// Are the zone's pcplists disabled, and drained on every CPU, from before the isolation to after
-    /// the offline (L2, L11)?
+    /// Are the zone's pcplists disabled, and drained on every CPU, from before the isolation to
+    /// after the offline (L2, L11)?
     pub fn disables_pcp(self) -> bool {
         self == Self::PcpDisable
     }
 
-    /// L5b: is there a drain before this look at the range? `migrated`: pages have been moved away since
-    /// the last one.
+    /// L5b: is there a drain before this look at the range? `migrated`: pages have been moved away
+    /// since the last one.
     pub fn drains_before_scan(self, migrated: bool) -> bool {
         match self {
             Self::DrainEachPass => true,

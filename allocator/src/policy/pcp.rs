@@ -1,7 +1,7 @@
 //! Axis `pcp`: how pcplists are sized and locked.
 //!
 //! **What.** Which orders have lists, where high comes from, how a section is entered
-//! (KERNEL-FACTS A.6).
+//! (docs/kernel/pcplists.md#a6).
 //!
 //! **Why.** How many pages can sit on lists, and who can take them off, decides what drains have to
 //! do; and it is most of the fast path's cost.

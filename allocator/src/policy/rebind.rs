@@ -1,6 +1,7 @@
 //! Axis `rebind`: how a policy's nodes follow a change of allowed nodes.
 //!
-//! **What.** cpuset_change_task_nodemask and mpol_rebind_policy (KERNEL-FACTS C.5, D.5; step T3a).
+//! **What.** cpuset_change_task_nodemask and mpol_rebind_policy (docs/kernel/cpusets.md#c5,
+//! mempolicies.md#d5; step T3a).
 //!
 //! **Why.** Which changes move the sequence count decides what a reader can notice.
 //!
@@ -58,8 +59,8 @@ impl RebindPolicy {
         self == Self::TwoStep
     }
 
-    /// Does the sequence count move although the task has no policy and its old and new nodes meet, so
-    /// that no reader needs to notice?
+    /// Does the sequence count move although the task has no policy and its old and new nodes meet,
+    /// so that no reader needs to notice?
     pub fn moves_sequence_always(self) -> bool {
         !self.has_two_steps()
     }

@@ -1,13 +1,13 @@
 //! Releases, and every release-dependent fact that is no axis.
 //!
-//! **What.** One small method for each fact of KERNEL-FACTS A to H that changed between the
-//! releases modelled and that no axis decides. The order is that of KERNEL-FACTS.
+//! **What.** One small method for each fact of docs/kernel that changed between the
+//! releases modelled and that no axis decides. The order is that of docs/kernel.
 //!
 //! **Why.** A mechanism asks for the fact by name, so that what a release does stands in one file
 //! and a preset can be checked against its sources.
 //!
-//! **Source.** The trees and commits that KERNEL-FACTS names; facts marked (mem) there are marked
-//! so here.
+//! **Source.** The trees and commits that docs/kernel/README.md names; facts marked (mem) there are
+//! marked so here.
 //!
 //! **Differs.** A preset stands for what was tagged: where a fact is known to come from a stable
 //! backport only, the release it was merged in decides.
@@ -127,7 +127,7 @@ impl std::fmt::Display for Release {
     }
 }
 
-/// When blocks of different pageblock types merge (KERNEL-FACTS A.3).
+/// When blocks of different pageblock types merge (docs/kernel/zones-and-buddy.md#a3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeRule {
     /// Only a zone with isolated pageblocks keeps them apart, and only from others. Up to 5.17.
@@ -136,7 +136,7 @@ pub enum MergeRule {
     MergeableTypes,
 }
 
-/// How blocks of another type are taken (KERNEL-FACTS A.4).
+/// How blocks of another type are taken (docs/kernel/zones-and-buddy.md#a4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StealRule {
     /// Up to 4.12: without the search for the smallest block.
@@ -147,7 +147,7 @@ pub enum StealRule {
     ClaimThenSteal,
 }
 
-/// How many pages a zone's highatomic reserve may have (KERNEL-FACTS A.5).
+/// How many pages a zone's highatomic reserve may have (docs/kernel/zones-and-buddy.md#a5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HighatomicLimit {
     /// managed / 100 + one pageblock. Up to 6.6.
@@ -156,7 +156,7 @@ pub enum HighatomicLimit {
     PercentOrNone,
 }
 
-/// How free_pcppages_bulk goes over the lists (KERNEL-FACTS A.6).
+/// How free_pcppages_bulk goes over the lists (docs/kernel/pcplists.md#a6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpBulk {
     /// Round robin with a growing share, collected outside zone->lock. Up to 5.17.
@@ -165,7 +165,7 @@ pub enum PcpBulk {
     FromListFreed,
 }
 
-/// Where a zone's pcp batch comes from (KERNEL-FACTS A.6).
+/// Where a zone's pcp batch comes from (docs/kernel/pcplists.md#a6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PcpBatch {
     /// managed >> 10, at most 128 pages, a quarter. Up to 4.18 (mem).
@@ -209,7 +209,7 @@ pub enum VictimExit {
     FlagsHoldOom,
 }
 
-/// What the fast path does about cpusets (KERNEL-FACTS B.3).
+/// What the fast path does about cpusets (docs/kernel/requests.md#b3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FastPathCpuset {
     /// ALLOC_CPUSET always, and the live mems_allowed as nodemask if there is none. Up to 4.10.
@@ -220,7 +220,7 @@ pub enum FastPathCpuset {
     MaskInTaskContext,
 }
 
-/// Which threads make a process eligible for an OOM with a nodemask (KERNEL-FACTS E.3).
+/// Which threads make a process eligible for an OOM with a nodemask (docs/kernel/oom.md#e3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomDomain {
     /// BIND and INTERLEAVE are compared. Up to 5.13.
@@ -229,7 +229,7 @@ pub enum OomDomain {
     Bind,
 }
 
-/// What oom_badness sums up (KERNEL-FACTS E.5).
+/// What oom_badness sums up (docs/kernel/oom.md#e5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Badness {
     /// Page tables by number, root's 3 % off, floor 1. Up to 4.14.
@@ -240,7 +240,7 @@ pub enum Badness {
     Signed,
 }
 
-/// The `invoked oom-killer` line (KERNEL-FACTS E.6).
+/// The `invoked oom-killer` line (docs/kernel/oom.md#e6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomHeader {
     /// With nodemask, two blanks before order. Up to 4.14.
@@ -251,7 +251,7 @@ pub enum OomHeader {
     Summary,
 }
 
-/// The table of tasks in an OOM report (KERNEL-FACTS E.6).
+/// The table of tasks in an OOM report (docs/kernel/oom.md#e6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomTaskTable {
     /// nr_ptes and nr_pmds. Up to 4.14.
@@ -264,7 +264,7 @@ pub enum OomTaskTable {
     RssSplit,
 }
 
-/// The lines about the victim (KERNEL-FACTS E.6).
+/// The lines about the victim (docs/kernel/oom.md#e6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomKillLine {
     /// `Kill process ... or sacrifice child`, then `Killed process ...`. Up to 5.0.

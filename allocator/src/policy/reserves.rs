@@ -1,9 +1,11 @@
 //! Axis `reserves`: how deep OOM victims may dig.
 //!
 //! **What.** Which right to the reserve a victim's request has, which threads have it, and whether
-//! it replaces or joins the request's other flags (KERNEL-FACTS A.8, B.2, E.9; step S9).
+//! it replaces or joins the request's other flags (docs/kernel/watermarks.md#a8, requests.md#b2,
+//! oom.md#e9; step S9).
 //!
-//! **Why.** Victims must get on to free their memory, but reclaim needs what is left of the reserve.
+//! **Why.** Victims must get on to free their memory, but reclaim needs what is left of the
+//! reserve.
 //!
 //! **Source.** mm/page_alloc.c: __gfp_pfmemalloc_flags, gfp_to_alloc_flags.
 //!
@@ -93,8 +95,8 @@ impl ReservesPolicy {
         }
     }
 
-    /// S9: what an OOM victim may take of the reserve: empty, OOM or NO_WATERMARKS. `group`: its thread
-    /// group was chosen; `memdie`: this thread carries TIF_MEMDIE.
+    /// S9: what an OOM victim may take of the reserve: empty, OOM or NO_WATERMARKS. `group`: its
+    /// thread group was chosen; `memdie`: this thread carries TIF_MEMDIE.
     #[inline]
     pub fn victim_right(self, group: bool, memdie: bool) -> AllocFlags {
         let (has, right) = match self {
@@ -112,8 +114,8 @@ impl ReservesPolicy {
         self == Self::HalfOr
     }
 
-    /// Are the rights those of 6.3: MIN_RESERVE, NON_BLOCK and HIGHATOMIC, and OOM takes half of what
-    /// they leave? Else HIGH, HARDER and OOM.
+    /// Are the rights those of 6.3: MIN_RESERVE, NON_BLOCK and HIGHATOMIC, and OOM takes half of
+    /// what they leave? Else HIGH, HARDER and OOM.
     #[inline]
     pub fn has_fractions(self) -> bool {
         self == Self::Fractions

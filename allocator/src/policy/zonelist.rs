@@ -1,7 +1,7 @@
 //! Axis `zonelist`: how readers notice a rebuild of the zonelists.
 //!
 //! **What.** What stands around build_all_zonelists, and what an allocation looks at before it
-//! gives up (KERNEL-FACTS F.1 to F.4; steps Z1, Z5, S1, S7, S19a, S20).
+//! gives up (docs/kernel/zonelists.md#f1 to #f4; steps Z1, Z5, S1, S7, S19a, S20).
 //!
 //! **Why.** A zonelist is rewritten in place under its readers: one that is not told takes a full
 //! node for an empty one, one that waits for the writer can wait for ever.
@@ -94,8 +94,8 @@ impl ZonelistPolicy {
         }
     }
 
-    /// Do readers take the sequence as it is, odd or not, instead of waiting, and compare it only if they
-    /// can reclaim?
+    /// Do readers take the sequence as it is, odd or not, instead of waiting, and compare it only
+    /// if they can reclaim?
     pub fn readers_only_look(self) -> bool {
         self == Self::Lockless
     }

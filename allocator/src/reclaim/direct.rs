@@ -1,8 +1,8 @@
 //! Direct reclaim: a request that found nothing frees pages itself (`try_to_free_pages`).
 //!
-//! **What.** S14 of the slow path (KERNEL-FACTS B.6): first the throttle that waits for kswapd while
-//! the node is nearly empty, then priorities 12 to 0 over the nodes of the zonelist, until 32 pages
-//! are reclaimed.
+//! **What.** S14 of the slow path (docs/kernel/slow-path.md#b6): first the throttle that waits for
+//! kswapd while the node is nearly empty, then priorities 12 to 0 over the nodes of the zonelist,
+//! until 32 pages are reclaimed.
 //!
 //! **Differs.** "Compaction is ready" never ends it: see [`crate::page_alloc::slow`].
 

@@ -1,10 +1,10 @@
 //! kswapd: one thread per node that keeps free pages above the high mark.
 //!
 //! **What.** `wakeup_kswapd`, the sleep in two steps, `balance_pgdat` with boost, failures and the
-//! queue of throttled reclaimers (KERNEL-FACTS H.1).
+//! queue of throttled reclaimers (docs/kernel/environment.md#h1).
 //!
-//! **Why it matters here.** A kswapd that gives up (16 runs without a page) leaves direct reclaim on
-//! its own and ends throttling; whether an allocation waits, stalls or kills depends on it.
+//! **Why it matters here.** A kswapd that gives up (16 runs without a page) leaves direct reclaim
+//! on its own and ends throttling; whether an allocation waits, stalls or kills depends on it.
 //!
 //! **Differs.** kcompactd does not exist. A world without kswapd threads (small tests) behaves as
 //! if every kswapd were hopeless.
@@ -200,7 +200,8 @@ impl Kernel {
     }
 
     /// Stops the kswapd of a node whose last memory went offline: nobody wakes it any more, and who
-    /// is throttled for its sake is let go. (The thread is kept, asleep, for [`Kernel::kswapd_run`].)
+    /// is throttled for its sake is let go. (The thread is kept, asleep, for
+    /// [`Kernel::kswapd_run`].)
     pub fn kswapd_stop(&self, node: NodeId) {
         let pgdat = &self.reclaim.nodes[node.index()];
         pgdat.kswapd.is_stopped.store(true, Ordering::Relaxed);

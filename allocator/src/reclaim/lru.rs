@@ -1,7 +1,7 @@
 //! LRU lists of a node, and the per-CPU batches on the way to them.
 //!
 //! **What.** `folio_add_lru`, `lru_add_drain`, `lru_add_drain_all`, `lru_cache_disable`,
-//! `folio_isolate_lru`, `folio_putback_lru`, `release_pages` (KERNEL-FACTS H.2).
+//! `folio_isolate_lru`, `folio_putback_lru`, `release_pages` (docs/kernel/environment.md#h2).
 //!
 //! **Why the batches matter.** A page in a batch has a reference and no LRU mark: offline can't
 //! see it as movable and reclaim can't see it at all (J5-g).

@@ -3,7 +3,7 @@
 //! **What.** Per node: five LRU lists under one lru_lock, a kswapd, a queue of throttled
 //! reclaimers. Per CPU: the batch of pages on their way to the LRU. Read in the order in which a
 //! page meets it: [`lru`], [`page_cache`], [`scan`] (shrink_node), [`swap`], [`direct`] (S14),
-//! [`kswapd`] (KERNEL-FACTS B.6, B.7, H.1, H.2).
+//! [`kswapd`] (docs/kernel/slow-path.md#b6, #b7, environment.md#h1, #h2).
 //!
 //! **Differs.** No referenced bits, no writeback: file pages are clean, so a scanned page is freed
 //! unless somebody else holds it. No memory cgroups, no shrinkers. Balance between file and

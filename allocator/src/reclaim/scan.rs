@@ -1,7 +1,7 @@
 //! Scanning a node's lists (`shrink_node`).
 //!
 //! **What.** At priority p each list gives size >> p pages, in batches of 32 (SWAP_CLUSTER_MAX),
-//! from its tail; anonymous ones only while there is swap (KERNEL-FACTS H.2).
+//! from its tail; anonymous ones only while there is swap (docs/kernel/environment.md#h2).
 //!
 //! **Source.** mm/vmscan.c: get_scan_count, shrink_lruvec, shrink_inactive_list,
 //! shrink_active_list, inactive_is_low, too_many_isolated.
@@ -59,7 +59,8 @@ impl Kernel {
         self.reclaim.swap.free_pages() > 0
     }
 
-    /// What reclaim could free in a zone at best (`zone_reclaimable_pages`, KERNEL-FACTS B.7).
+    /// What reclaim could free in a zone at best (`zone_reclaimable_pages`,
+    /// docs/kernel/slow-path.md#b7).
     pub fn zone_reclaimable_pages(&self, zone: &Zone) -> u64 {
         let mut pages =
             zone_lru_pages(zone, Lru::InactiveFile) + zone_lru_pages(zone, Lru::ActiveFile);

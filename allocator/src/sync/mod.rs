@@ -65,7 +65,7 @@ pub type Section<T> = lock_api::Mutex<RawSection, T>;
 #[cfg(not(loom))]
 pub type SectionGuard<'a, T> = lock_api::MutexGuard<'a, RawSection, T>;
 /// A reader-writer lock whose waiting writer stops new readers, `try_read` included, as the
-/// kernel's rw_semaphore does (KERNEL-FACTS J.6). Used for mmap_lock.
+/// kernel's rw_semaphore does (docs/kernel/interleavings.md#j6). Used for mmap_lock.
 #[cfg(not(loom))]
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
 /// Guard of a read-locked [`RwLock`].
@@ -101,9 +101,9 @@ impl SpinRounds {
     pub const HOPELESS: u32 = 1 << 30;
 
     /// One round of waiting for `obj` to change. Real: a pause, later a yield. Explored: the task
-    /// is no option for the scheduler until another task has called [`touched`] for `obj`.
-    /// Returns the rounds so far, or [`SpinRounds::HOPELESS`] if no other task can run: the time for
-    /// the caller to see why and to say so.
+    /// is no option for the scheduler until another task has called [`touched`] for `obj`. Returns
+    /// the rounds so far, or [`SpinRounds::HOPELESS`] if no other task can run: the time for the
+    /// caller to see why and to say so.
     #[inline]
     pub fn wait(&mut self, obj: ObjId) -> u32 {
         if relax(obj, self.rounds) {

@@ -1,7 +1,7 @@
 //! Sequence counters (`seqcount_t`, include/linux/seqlock.h): a writer makes the count odd, writes
 //! in place and makes it even again; a reader that saw two different or odd values looks again.
 //!
-//! **What.** `task->mems_allowed_seq` (KERNEL-FACTS C.2) and `zonelist_update_seq` (F.2).
+//! **What.** `task->mems_allowed_seq` (docs/kernel/cpusets.md#c2) and `zonelist_update_seq` (F.2).
 //!
 //! **Why it lives here.** The orderings of the whole read-and-retry protocol stand in this file,
 //! where loom reads them (`tests/loom.rs`); the data in between is Relaxed everywhere.

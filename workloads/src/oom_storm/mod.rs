@@ -1,14 +1,15 @@
 //! oom-storm: groups of tasks allocate until the OOM killer comes, again and again.
 //!
 //! **What.** The threads are dealt out to processes of one or many threads, which fault in memory,
-//! some of it mlocked, and make system calls that take kernel pages in a loop. Some exit by themselves,
-//! the others grow until they are killed; then all threads exit and the process is started anew, so
-//! that the storm goes on (`process.rs`). Beside them: /proc readers that hold mm_users, a
-//! process_mrelease daemon, a PF_MEMALLOC reclaimer, idle processes that die of extra kills, and one
-//! who looks whether anybody makes progress (`beside.rs`). Interrupts make GFP_ATOMIC requests.
+//! some of it mlocked, and make system calls that take kernel pages in a loop. Some exit by
+//! themselves, the others grow until they are killed; then all threads exit and the process is
+//! started anew, so that the storm goes on (`process.rs`). Beside them: /proc readers that hold
+//! mm_users, a process_mrelease daemon, a PF_MEMALLOC reclaimer, idle processes that die of extra
+//! kills, and one who looks whether anybody makes progress (`beside.rs`). Interrupts make
+//! GFP_ATOMIC requests.
 //!
 //! **Why.** What happens after the killer has chosen: the reaper against exit_mmap, and how deep
-//! victims dig while reclaim and interrupts need the same reserve (KERNEL-FACTS E, J.2, J.3).
+//! victims dig while reclaim and interrupts need the same reserve (docs/kernel/oom.md, J.2, J.3).
 //!
 //! **Differs.** A thread that waits for its process to be started anew is asleep, as a supervisor
 //! that waits for its child is. Idle processes share one OS thread.
@@ -48,9 +49,9 @@ const MRELEASE: usize = 7;
 /// Interrupts a second on each CPU unless `--irq-rate` says otherwise.
 const IRQ_RATE: u64 = 1_000;
 
-/// What unmapping and freeing a page costs unless `--unmap-ns-per-page` says otherwise: a process of 1 GiB
-/// takes 65 ms to exit then, about as on a real machine. The model's own few ns would hide what is
-/// looked for.
+/// What unmapping and freeing a page costs unless `--unmap-ns-per-page` says otherwise: a process
+/// of 1 GiB takes 65 ms to exit then, about as on a real machine. The model's own few ns would hide
+/// what is looked for.
 const UNMAP_NS_PER_PAGE: u64 = 250;
 
 /// The workload.
@@ -440,8 +441,8 @@ struct StormScene {
     tasks: Vec<TaskSpec>,
 }
 
-/// Says so if refills and unlocked checks blur what the levels of the reserves are: the oracle allows for
-/// them, and a reader of `lowest.victim` must, too.
+/// Says so if refills and unlocked checks blur what the levels of the reserves are: the oracle
+/// allows for them, and a reader of `lowest.victim` must, too.
 fn blurred_floor(kernel: &Kernel) -> Option<String> {
     let zone = kernel.populated_zones().max_by_key(|z| z.wmark_unboosted(Wmark::Min))?;
     let (min, slack) = (zone.wmark_unboosted(Wmark::Min), kernel.reserve_slack(zone, 0));

@@ -4,8 +4,9 @@
 //! process. Its threads fault in the same areas, each a few pages at a time. When it dies, each
 //! thread exits, and the last one starts the next life.
 //!
-//! **Why system calls.** A killed thread in user mode is gone at once, whatever its rights. Those that
-//! are in a loop in the kernel go on to allocate: they are the ones who dig (KERNEL-FACTS J.3).
+//! **Why system calls.** A killed thread in user mode is gone at once, whatever its rights. Those
+//! that are in a loop in the kernel go on to allocate: they are the ones who dig
+//! (docs/kernel/interleavings.md#j3).
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, Pfn};

@@ -1,4 +1,4 @@
-//! The smallest worlds in which each race of KERNEL-FACTS J can show itself.
+//! The smallest worlds in which each race of docs/kernel/interleavings.md can show itself.
 //!
 //! **What.** A [`World`] boots a machine of a few thousand frames, starts the two or three tasks
 //! that the race needs, waits for them, and says what the oracle found. The explorer runs it under
@@ -7,7 +7,8 @@
 //! **Why apart from the workloads.** A workload is load: many tasks, for long. An exhaustive search
 //! wants the opposite. Both use the same mechanisms and the same oracle.
 //!
-//! **Smaller than life**: MAX_RECLAIM_RETRIES is [`RETRIES`] instead of 16, batches are a few pages.
+//! **Smaller than life**: MAX_RECLAIM_RETRIES is [`RETRIES`] instead of 16, batches are a few
+//! pages.
 
 pub mod cpuset;
 pub mod exit;
@@ -41,7 +42,8 @@ pub struct World {
     pub about: &'static str,
     /// The kinds of findings, or verdicts of the explorer (`deadlock`, `livelock`), that show it.
     pub shows: &'static [&'static str],
-    /// Context switches that KERNEL-FACTS J.7 counts for it: no fewer preemptions are needed.
+    /// Context switches that docs/kernel/interleavings.md#j7 counts for it: no fewer preemptions
+    /// are needed.
     pub switches: u32,
     /// Runs it once.
     pub run: fn(Policy) -> Outcome,

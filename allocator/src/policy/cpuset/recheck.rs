@@ -1,13 +1,13 @@
 //! What the variants of the axis `cpuset` do in a request, at each step at which they may act.
 //!
-//! **What.** The hooks of the axis: around a request's policy (D.4), at S1, S3, S7, S19a and S20, with
-//! the test C1 to C3 itself (KERNEL-FACTS B.5, C.6).
+//! **What.** The hooks of the axis: around a request's policy (D.4), at S1, S3, S7, S19a and S20,
+//! with the test C1 to C3 itself (docs/kernel/slow-path.md#b5, cpusets.md#c6).
 //!
-//! **Why here.** The slow path calls them at its steps and knows no variant; a new one is written in
-//! this folder only.
+//! **Why here.** The slow path calls them at its steps and knows no variant; a new one is written
+//! in this folder only.
 //!
-//! **Source.** mm/page_alloc.c: check_retry_cpuset, and the cookie in the slow path; mm/mempolicy.c:
-//! alloc_pages_vma up to 4.12.
+//! **Source.** mm/page_alloc.c: check_retry_cpuset, and the cookie in the slow path;
+//! mm/mempolicy.c: alloc_pages_vma up to 4.12.
 
 use super::CpusetPolicy;
 use super::swap::mems_of;
@@ -20,8 +20,8 @@ use crate::race::Point;
 use crate::task::Cx;
 
 impl Kernel {
-    /// Around a request, before its policy is looked at (D.4). Releases up to 4.12 take a cookie here,
-    /// and look at it only after the request has failed, which is after the kill.
+    /// Around a request, before its policy is looked at (D.4). Releases up to 4.12 take a cookie
+    /// here, and look at it only after the request has failed, which is after the kill.
     #[inline]
     pub(crate) fn around_policy(
         &self,
@@ -52,7 +52,8 @@ impl Kernel {
         self.read_mems_allowed_begin(cx)
     }
 
-    /// S3: does the slow path look for a first zone of its own? Else it goes on from the fast path's.
+    /// S3: does the slow path look for a first zone of its own? Else it goes on from the fast
+    /// path's.
     #[inline]
     pub(crate) fn takes_new_position(&self) -> bool {
         self.policy.cpuset != CpusetPolicy::NoRecheck
@@ -92,7 +93,8 @@ impl Kernel {
         }
     }
 
-    /// `check_retry_cpuset` or, in older variants, the bare cookie test (C1 to C3). True: back to S1.
+    /// `check_retry_cpuset` or, in older variants, the bare cookie test (C1 to C3). True: back to
+    /// S1.
     pub(crate) fn check_retry_cpuset(&self, cx: &Cx, ac: &AllocContext<'_>, cookie: u32) -> bool {
         match self.policy.cpuset {
             CpusetPolicy::NoRecheck | CpusetPolicy::CookieRecheck => {

@@ -1,12 +1,12 @@
 //! `cpuset=swap`: allowed nodes and policies as snapshots that are swapped, never rewritten.
 //!
 //! **What.** The redesign that the author of 902b62810a57 describes and could not finish
-//! (KERNEL-FACTS C.6, "the alternative not built"): a task's allowed nodes and its policy are one
-//! immutable [`Allowed`]; an update makes a new one and publishes it. A request takes the newest at
-//! its start, sees that pair and no other to its end, and starts again if it finds before the OOM
-//! killer, or before failing, that a newer one exists. With the pair come zonelists that hold the
-//! zones of the allowed nodes only ([`AllowedLists`]), so that a fast path without a nodemask tests
-//! no node at all; all tasks of a cpuset share them.
+//! (docs/kernel/cpusets.md#c6, "the alternative not built"): a task's allowed nodes and its policy
+//! are one immutable [`Allowed`]; an update makes a new one and publishes it. A request takes the
+//! newest at its start, sees that pair and no other to its end, and starts again if it finds before
+//! the OOM killer, or before failing, that a newer one exists. With the pair come zonelists that
+//! hold the zones of the allowed nodes only ([`AllowedLists`]), so that a fast path without a
+//! nodemask tests no node at all; all tasks of a cpuset share them.
 //!
 //! **How it is reclaimed.** The task keeps a counted reference in its own context and looks at a
 //! generation number before each request: while nothing changes a request costs one load, no count
@@ -22,8 +22,8 @@
 //! **Source.** The discussion of "cpuset/mempolicies related fixes and cleanups" (May 2017).
 //!
 //! **Differs.** It never existed. `task.mems_allowed` is still kept up to date, under the sequence
-//! count, for those who look at other tasks (the OOM killer, the oracle, set_mempolicy). Lists that a
-//! rebuild (memory hotplug) has made old are made anew before the next request.
+//! count, for those who look at other tasks (the OOM killer, the oracle, set_mempolicy). Lists that
+//! a rebuild (memory hotplug) has made old are made anew before the next request.
 
 use std::cell::{Cell, Ref, RefCell};
 

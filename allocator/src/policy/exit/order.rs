@@ -1,7 +1,7 @@
 //! exit_mmap and the reaper of each variant of the axis `exit`.
 //!
-//! **What.** One function for each variant over the steps of [`Teardown`] (KERNEL-FACTS E.8; labels Q1
-//! to Q8), and the reaper that belongs to it (E.7; R1 to R7).
+//! **What.** One function for each variant over the steps of [`Teardown`] (docs/kernel/oom.md#e8;
+//! labels Q1 to Q8), and the reaper that belongs to it (E.7; R1 to R7).
 //!
 //! **Why.** The reaper may be walking the same areas. What keeps the two apart, and when
 //! MMF_OOM_SKIP hides the mm from the next victim search, is change 2.

@@ -1,7 +1,7 @@
 //! How a request notices a rebuild, by the variants of the axis `zonelist`.
 //!
 //! **What.** zonelist_iter_begin at S1 and check_retry_zonelist beside the test of the cpuset
-//! (KERNEL-FACTS F.2).
+//! (docs/kernel/zonelists.md#f2).
 //!
 //! **Why.** A reader that waits for the writer may wait for the code that it interrupted; one that
 //! does not wait has to be told in another way.

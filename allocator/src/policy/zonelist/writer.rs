@@ -1,9 +1,10 @@
 //! What keeps readers out of a rebuild, by the variants of the axis `zonelist`.
 //!
-//! **What.** What stands around the stores of build_all_zonelists (KERNEL-FACTS F.1; Z1, Z5).
+//! **What.** What stands around the stores of build_all_zonelists (docs/kernel/zonelists.md#f1; Z1,
+//! Z5).
 //!
-//! **Why.** Where interrupts stay on, or printing waits for a lock, the writer can be kept from ending
-//! what its readers wait for.
+//! **Why.** Where interrupts stay on, or printing waits for a lock, the writer can be kept from
+//! ending what its readers wait for.
 //!
 //! **Source.** mm/page_alloc.c: build_all_zonelists, __build_all_zonelists.
 //!
@@ -27,7 +28,8 @@ pub(crate) struct Around {
 }
 
 impl ZonelistPolicy {
-    /// What stands around the stores. On PREEMPT_RT the lock sleeps, and irqsave leaves interrupts on.
+    /// What stands around the stores. On PREEMPT_RT the lock sleeps, and irqsave leaves interrupts
+    /// on.
     pub(crate) fn around(self, preempt_rt: bool) -> Around {
         let none = Around {
             stops_machine: false,
