@@ -84,10 +84,10 @@ pub fn wrap(text: &str, indent: &str, width: usize) -> String {
     out
 }
 
-/// The text without control characters, so that a name can't move the cursor.
+/// [`crate::escape::name`], owned.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    crate::escape::name(text).into_owned()
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn names_cannot_move_the_cursor() {
-        assert_eq!(plain("a\u{1b}[2Jb\n"), "a [2Jb ");
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\x1b[2Jb\\n");
         assert_eq!(fit("abcdef", 4), "ab..");
     }
 }

@@ -13,11 +13,13 @@
 //! at 3 digits would be 864 MiB. Hence 2 digits (an error of at most 0.8 %, none below 256 ns), and
 //! nothing is allocated before an operation's first sample.
 
+mod decode;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::error::{Error, Result};
 use crate::schema::{LatencyNs, Op};
@@ -107,6 +109,27 @@ impl Histogram {
         self.add(other);
     }
 
+    /// As [`Self::merge`], for histograms that others made.
+    ///
+    /// # Errors
+    /// [`Error::Histogram`] if the sum would be wider or larger than any that [`Self::decode`] takes.
+    pub fn merge_foreign(&mut self, other: &Self, what: &str) -> Result<()> {
+        let (a, b) = (&self.0, &other.0);
+        let digits = a.sigfig().max(b.sigfig());
+        let buckets = decode::buckets(a.low().min(b.low()), a.high().max(b.high()), digits.into());
+        if buckets > decode::MOST_BUCKETS || a.len() + b.len() > decode::MOST_SAMPLES {
+            let reason = "with the others it is too wide or too large to add".to_owned();
+            return Err(Error::Histogram { what: what.to_owned(), reason });
+        }
+        self.merge(other);
+        Ok(())
+    }
+
+    /// Buckets: 8 bytes each.
+    pub(crate) fn buckets(&self) -> usize {
+        self.0.distinct_values()
+    }
+
     fn add(&mut self, other: &Self) {
         // Can't fail: `merge` has made room for the other's whole range.
         self.0.add(&other.0).unwrap_or_else(|e| panic!("histogram add after widening: {e}"));
@@ -176,9 +199,7 @@ impl Histogram {
     /// [`Error::Histogram`]; `what` names file and field in it.
     pub fn decode(text: &str, what: &str) -> Result<Self> {
         let fail = |reason: String| Error::Histogram { what: what.to_owned(), reason };
-        let bytes = BASE64.decode(text).map_err(|e| fail(e.to_string()))?;
-        let mut deserializer = Deserializer::new();
-        deserializer.deserialize(&mut bytes.as_slice()).map(Self).map_err(|e| fail(e.to_string()))
+        decode::decode(text).map(Self).map_err(fail)
     }
 
     /// Percentile levels with value, quantile and running count, finer towards the tail: one row for

@@ -9,6 +9,7 @@
 
 pub mod compare;
 pub mod error;
+pub mod escape;
 pub mod export;
 pub mod fidelity;
 pub mod find_time;
@@ -16,6 +17,7 @@ pub mod format;
 pub mod histogram;
 pub mod history;
 pub mod host;
+pub mod input;
 pub mod merge;
 pub mod report;
 pub mod schema;

@@ -157,9 +157,10 @@ fn merge_ops(loaded: &[Loaded]) -> Result<IndexMap<String, Op>> {
         let parts: Vec<(&Path, &Op)> =
             loaded.iter().filter_map(|l| Some((l.path.as_path(), l.run.ops.get(name)?))).collect();
         let mut op = Op { label: parts[0].1.label.clone(), ..Op::default() };
-        op.count = parts.iter().map(|(_, p)| p.count).sum();
-        op.preempted = parts.iter().map(|(_, p)| p.preempted).sum();
-        op.unknown = parts.iter().map(|(_, p)| p.unknown).sum();
+        let sum = |of: fn(&Op) -> u64| parts.iter().fold(0, |sum, (_, p)| add_to(sum, of(p)));
+        op.count = sum(|p| p.count);
+        op.preempted = sum(|p| p.preempted);
+        op.unknown = sum(|p| p.unknown);
         op.rate_per_s = if measured_s > 0.0 { op.count as f64 / measured_s } else { 0.0 };
         op.rate_per_cpu_s = cpu_rate(&parts, op.count);
         let main = histograms(&parts, name, "hdr", |p| (p.hdr.as_deref(), p.latency_ns.is_some()))?;
@@ -196,7 +197,7 @@ fn histograms(
             (Some(text), _) => {
                 let one = Histogram::decode(text, &what)?;
                 match &mut sum {
-                    Some(sum) => sum.merge(&one),
+                    Some(sum) => sum.merge_foreign(&one, &what)?,
                     None => sum = Some(one),
                 }
             }
@@ -215,13 +216,14 @@ fn histograms(
 fn add(merged: &mut Run, run: &Run) {
     merged.phases.warmup_s += run.phases.warmup_s;
     merged.phases.measured_s += run.phases.measured_s;
-    merged.planned_rounds += run.planned_rounds;
+    merged.planned_rounds = merged.planned_rounds.saturating_add(run.planned_rounds);
     merged.interrupted |= run.interrupted;
     merged.exit = worse_exit(merged.exit, run.exit);
     add_slow_path_and_oom(merged, run);
     add_reserves(merged, run);
     for (name, value) in &run.vmstat {
-        *merged.vmstat.entry(name.clone()).or_default() += value;
+        let sum = merged.vmstat.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*value);
     }
     add_figures(&mut merged.figures, run);
     for (name, window) in &run.windows {
@@ -235,22 +237,23 @@ fn add(merged: &mut Run, run: &Run) {
     }
     let first_finding = merged.findings.len() as u32;
     let first_round = merged.rounds.len() as u32;
-    merged.invariants.checked += run.invariants.checked;
+    merged.invariants.checked = add_to(merged.invariants.checked, run.invariants.checked);
     merged.invariants.violated.extend(run.invariants.violated.iter().cloned().map(|mut v| {
-        v.finding = v.finding.map(|n| n + first_finding);
+        v.finding = v.finding.map(|n| n.saturating_add(first_finding));
         v
     }));
     merged.findings.extend(run.findings.iter().cloned().map(|mut f| {
-        f.number += first_finding;
-        f.round = f.round.map(|r| r + first_round);
+        f.number = f.number.saturating_add(first_finding);
+        f.round = f.round.map(|r| r.saturating_add(first_round));
         f
     }));
     merged.oom.findings.extend(run.oom.findings.iter().cloned().map(|mut f| {
-        f.number += first_finding;
+        f.number = f.number.saturating_add(first_finding);
         f
     }));
     merged.rounds.extend(run.rounds.iter().cloned().map(|mut round: Round| {
-        round.oom.findings.iter_mut().for_each(|f| f.number += first_finding);
+        let numbers = round.oom.findings.iter_mut().map(|f| &mut f.number);
+        numbers.for_each(|n| *n = n.saturating_add(first_finding));
         round
     }));
     for note in &run.notes {
@@ -258,6 +261,11 @@ fn add(merged: &mut Run, run: &Run) {
             merged.notes.push(note.clone());
         }
     }
+}
+
+/// Counts come from files: a sum beyond all counts stays there and is no panic.
+fn add_to(a: u64, b: u64) -> u64 {
+    a.saturating_add(b)
 }
 
 /// A finding wins over a regression, anything over 0.
@@ -273,8 +281,8 @@ fn add_slow_path_and_oom(merged: &mut Run, run: &Run) {
         s.per_1000_updates.filter(|r| *r > 0.0).map(|ratio| s.entries as f64 * 1000.0 / ratio)
     };
     let both = updates(mine).zip(updates(theirs)).map(|(a, b)| a + b);
-    mine.entries += theirs.entries;
-    mine.retries += theirs.retries;
+    mine.entries = add_to(mine.entries, theirs.entries);
+    mine.retries = add_to(mine.retries, theirs.retries);
     mine.per_1000_updates = both.map(|updates| mine.entries as f64 * 1000.0 / updates);
     let (mine, theirs) = (&mut merged.oom, &run.oom);
     for (a, b) in [
@@ -289,7 +297,7 @@ fn add_slow_path_and_oom(merged: &mut Run, run: &Run) {
         (&mut mine.left_by_reaper, theirs.left_by_reaper),
         (&mut mine.drift, theirs.drift),
     ] {
-        *a += b;
+        *a = add_to(*a, b);
     }
 }
 
@@ -300,8 +308,8 @@ fn add_reserves(merged: &mut Run, run: &Run) {
     add_zones(&mut mine.zones, &theirs.zones);
     for (class, other) in &theirs.by_class {
         let class = mine.by_class.entry(class.clone()).or_default();
-        class.below_min += other.below_min;
-        class.failed += other.failed;
+        class.below_min = add_to(class.below_min, other.below_min);
+        class.failed = add_to(class.failed, other.failed);
         class.lowest_free_pages = lower(class.lowest_free_pages, other.lowest_free_pages);
         class.lowest_share_of_min = lower(class.lowest_share_of_min, other.lowest_share_of_min);
         add_zones(&mut class.zones, &other.zones);
@@ -343,8 +351,8 @@ fn add_figures(mine: &mut IndexMap<String, Figure>, run: &Run) {
 }
 
 fn add_window(mine: &mut Window, other: &Window) {
-    mine.passes += other.passes;
-    mine.entered += other.entered;
+    mine.passes = add_to(mine.passes, other.passes);
+    mine.entered = add_to(mine.entered, other.entered);
     mine.max_ns = mine.max_ns.max(other.max_ns);
     if mine.p50_ns != other.p50_ns {
         mine.p50_ns = None;

@@ -133,7 +133,7 @@ fn hgrm(runs: &[&Run], op: &str) -> Result<String> {
     for run in runs {
         if let Some(one) = plot::histogram_of(run, op)? {
             match &mut sum {
-                Some(sum) => sum.merge(&one),
+                Some(sum) => sum.merge_foreign(&one, &run.run_id)?,
                 None => sum = Some(one),
             }
         }

@@ -8,6 +8,7 @@
 //! nothing may be replaced), so that a reader finds the old file or the new one.
 
 mod locate;
+mod screen;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +20,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::histogram::Histogram;
+use crate::input;
 use crate::schema::{Run, RunSet, VERSION};
 
 /// Where runs are kept unless `-o` says otherwise.
@@ -38,6 +41,9 @@ pub fn hlog_path(file: &Path, index: usize, variants: usize) -> PathBuf {
     let stem = file.file_stem().unwrap_or(OsStr::new("run")).to_string_lossy();
     file.with_file_name(format!("{stem}-{}.hlog", index + 1))
 }
+
+/// The histograms of a record may have this many buckets together: 128 MiB one after the other.
+const MOST_BUCKETS: usize = 1 << 24;
 
 /// A record and the file that it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +123,7 @@ pub fn to_json(document: &impl serde::Serialize) -> String {
     let mut text =
         serde_json::to_string_pretty(document).unwrap_or_else(|e| panic!("record to JSON: {e}"));
     text.push('\n');
-    text
+    escape::json(text)
 }
 
 fn save_json(text: &str, ids: &[String], path: &Path, force: bool) -> Result<()> {
@@ -303,7 +309,7 @@ pub fn run_files(dir: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// As [`load`].
 pub fn load_file(path: &Path) -> Result<Vec<Loaded>> {
-    let text = fs::read(path).map_err(Error::io(path, "read"))?;
+    let text = input::read(path, screen::MOST_BYTES).map_err(Error::io(path, "read"))?;
     let runs = parse(&text, path)?;
     Ok(runs.into_iter().map(|run| Loaded { path: path.to_owned(), run }).collect())
 }
@@ -321,7 +327,13 @@ struct Head {
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Run>> {
-    let runs = match parse_at_once(text) {
+    if screen::weigh(text) > screen::MOST_WEIGHT {
+        let reason = "it holds more values than any run record".to_owned();
+        return Err(Error::Foreign { path: path.to_owned(), reason });
+    }
+    // What is not UTF-8 is not JSON: the parser says where.
+    let clean = str::from_utf8(text).map(screen::escaped);
+    let runs = match parse_at_once(clean.as_ref().map_or(text, |clean| clean.as_bytes())) {
         Some(runs) => runs,
         None => parse_with_care(text, path)?,
     };
@@ -343,14 +355,23 @@ fn parse_at_once(text: &[u8]) -> Option<Vec<Run>> {
 
 /// A histogram that was damaged must not be found by the first question that happens to need it.
 fn check_histograms(run: &Run, path: &Path) -> Result<()> {
+    let mut buckets = 0;
+    let mut within = |histogram: Histogram, what: String| {
+        buckets += histogram.buckets();
+        if buckets > MOST_BUCKETS {
+            let reason = "the record's histograms together have more buckets than any".to_owned();
+            return Err(Error::Histogram { what, reason });
+        }
+        Ok(histogram)
+    };
     for (name, op) in &run.ops {
         let what =
             |key: &str| format!("{}: ops.{name}.{key} of {}", path.display(), run.variant.name);
         if let Some(text) = &op.preempted_hdr {
-            Histogram::decode(text, &what("preempted_hdr"))?;
+            within(Histogram::decode(text, &what("preempted_hdr"))?, what("preempted_hdr"))?;
         }
         let Some(text) = &op.hdr else { continue };
-        let found = Histogram::decode(text, &what("hdr"))?.count();
+        let found = within(Histogram::decode(text, &what("hdr"))?, what("hdr"))?.count();
         let told = op.latency_ns.map_or(0, |latency| latency.count);
         if found != told {
             let reason = format!("it holds {found} samples, and latency_ns.count says {told}");

@@ -12,6 +12,7 @@ use results::store;
 
 use super::args::VerdictArgs;
 use super::exit::Stop;
+use crate::show::say;
 
 /// What the baseline said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +32,7 @@ pub fn judge(args: &VerdictArgs, runs: &[Run], file: &Path) -> Result<Judged, St
         return Ok(Judged::default());
     }
     if runs.iter().any(|run| run.interrupted) {
-        eprintln!("stress: note: interrupted, so no baseline is judged or moved");
+        say(format_args!("stress: note: interrupted, so no baseline is judged or moved"));
         return Ok(Judged::default());
     }
     let dir = PathBuf::from(store::RUNS_DIR);
@@ -53,16 +54,16 @@ pub fn judge(args: &VerdictArgs, runs: &[Run], file: &Path) -> Result<Judged, St
                 style: Style::Robot,
             },
         )?;
-        outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+        outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
         judged = Judged { text: outcome.text, gate: outcome.exit };
     }
     if let Some(name) = &args.save_baseline {
         let found = runs.iter().any(|run| run.findings.iter().any(|f| f.counts));
         if judged.gate == 0 && !found {
             history::save_baseline(&dir, name, &runs.iter().collect::<Vec<_>>())?;
-            eprintln!("stress: baseline '{name}' is this run now");
+            say(format_args!("stress: baseline '{name}' is this run now"));
         } else {
-            eprintln!("stress: note: baseline '{name}' stays: this run did not pass");
+            say(format_args!("stress: note: baseline '{name}' stays: this run did not pass"));
         }
     }
     Ok(judged)

@@ -8,6 +8,7 @@ use results::compare;
 use super::args::When;
 use super::exit::{Exit, Stop, print};
 use crate::show::color;
+use crate::show::say;
 
 /// `stress compare`.
 #[derive(Args, Clone, Debug)]
@@ -84,7 +85,7 @@ pub fn run(args: &CompareCommand) -> Result<Exit, Stop> {
         seed: args.seed,
     })?;
     print(&color::paint(&outcome.text, When::Auto))?;
-    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
     Ok(exit(outcome.exit))
 }
 

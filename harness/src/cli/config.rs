@@ -74,7 +74,8 @@ pub fn default_flags(
 /// It can't be read, or is no TOML: with the line.
 pub fn read(path: &Path) -> Result<Table, Stop> {
     let place = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| Stop::usage(format!("{place}: {e}")))?;
+    let text = results::input::read_to_string(path, 1 << 20)
+        .map_err(|e| Stop::usage(format!("{place}: {e}")))?;
     text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |s| text[..s.start].lines().count().max(1));
         Stop::usage(format!("{place}:{line}: {}", e.message()))

@@ -8,6 +8,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use results::escape;
+
+use crate::show::say;
+
 /// What the process ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -75,7 +79,7 @@ impl Stop {
                 return Exit::CannotRun.into();
             }
         } else {
-            eprintln!("stress: {}", self.message);
+            say(format_args!("stress: {}", self.message));
         }
         self.exit.into()
     }
@@ -92,6 +96,7 @@ impl From<io::Error> for Stop {
 /// # Errors
 /// Any other failure to write, a full disk for instance.
 pub fn print(text: &str) -> io::Result<()> {
+    let text = escape::terminal(text);
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -103,10 +108,10 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn report_panics_as_bugs() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        eprintln!(
+        say(format_args!(
             "stress: this is a bug in stress {}, please report it with the command line and what follows",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
         before(info);
     }));
 }

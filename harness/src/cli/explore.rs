@@ -20,6 +20,7 @@ use crate::explore::subject::{self, SceneSpec};
 use crate::explore::{text, timeline};
 use crate::run::signals::Signals;
 use crate::show::live::Live;
+use crate::show::say;
 
 /// Steps of each task of a workload unless told otherwise.
 const STEPS: u32 = 2;
@@ -361,23 +362,23 @@ fn replay(args: &ExploreCommand, path: &Path) -> Result<Exit, Stop> {
         ..Config::default()
     };
     if kept.version != env!("CARGO_PKG_VERSION") {
-        eprintln!(
+        say(format_args!(
             "stress: note: {} was kept by stress {}, this is {}",
             path.display(),
             kept.version,
             env!("CARGO_PKG_VERSION")
-        );
+        ));
     }
     let told = search::retell(&subject, &kept, policy, &config);
     let same = told.replay.hash == kept.hash;
     let shows = told.replay.findings.iter().any(|(kind, _)| *kind == kept.kind);
     for (choice, why) in &told.replay.misfits {
         let point = crate::explore::kept::point_name(choice.label);
-        eprintln!(
+        say(format_args!(
             "stress: {}: the choice of task {} at {point} no longer fits: {why}",
             path.display(),
             choice.task
-        );
+        ));
     }
     let verdict = match (shows, same) {
         (true, true) => format!("replayed: {} again, in the same order of points", kept.kind),

@@ -10,6 +10,7 @@ use super::args::When;
 use super::compare::{Style, exit};
 use super::exit::{Exit, Stop, print};
 use crate::show::color;
+use crate::show::say;
 
 /// `stress history`.
 #[derive(Args, Clone, Debug)]
@@ -191,7 +192,7 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
                 },
             )?;
             print(&color::paint(&outcome.text, When::Auto))?;
-            outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+            outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
             Ok(exit(outcome.exit))
         }
         Action::Export { format, output, chosen } => {
@@ -200,7 +201,7 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
                 Exported::Json => ExportFormat::Json,
             };
             for file in history::export(&history, &chosen.filter(), format, output)? {
-                eprintln!("stress: wrote {}", file.display());
+                say(format_args!("stress: wrote {}", file.display()));
             }
             Ok(Exit::Ok)
         }
@@ -208,10 +209,10 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
 }
 
 fn told(added: &history::Added) -> Exit {
-    added.refused.iter().for_each(|line| eprintln!("stress: {line}"));
+    added.refused.iter().for_each(|line| say(format_args!("stress: {line}")));
     // Of inputs that were all refused the lines above say enough.
     if !added.is_all_refused() {
-        eprintln!("stress: history: {}", added.summary());
+        say(format_args!("stress: history: {}", added.summary()));
     }
     exit(added.exit_code())
 }
@@ -232,7 +233,7 @@ fn add(
         }
         let runs: Vec<_> = loaded.iter().map(|l| &l.run).collect();
         history::save_baseline(dir, name, &runs)?;
-        eprintln!("stress: baseline '{name}': {} runs", runs.len());
+        say(format_args!("stress: baseline '{name}': {} runs", runs.len()));
     }
     Ok(told(&added))
 }

@@ -11,6 +11,7 @@ use super::exit::{Exit, Stop, print};
 use crate::machine::computed::{self, Computed, Difference, FallbackOrder, Zone};
 use crate::machine::zoneinfo::ZoneEntry;
 use crate::machine::{KernelSaid, Loaded, MachineInputError, capture, host, load_with_kernel};
+use crate::show::say;
 
 /// Version of the JSON document.
 pub const SCHEMA: &str = "mm-stress-machine/1";
@@ -25,10 +26,10 @@ pub fn run(args: &MachineCommand) -> Result<Exit, Stop> {
         let name =
             dir.file_name().map_or_else(|| "captured".to_owned(), |n| n.to_string_lossy().into());
         capture::Files::of_host()?.write(dir, &host::layout()?, &name)?;
-        eprintln!(
+        say(format_args!(
             "stress: this host is in {0}: model it anywhere with --machine {0}",
             dir.display()
-        );
+        ));
     }
     let loaded = load_with_kernel(&args.machine.spec())?;
     let computed = computed::compute(&loaded.machine, &policy);
@@ -38,7 +39,7 @@ pub fn run(args: &MachineCommand) -> Result<Exit, Stop> {
         TextOrJson::Text => print(&view.text())?,
         TextOrJson::Json => {
             for note in &loaded.notes.0 {
-                eprintln!("stress: note: {note}");
+                say(format_args!("stress: note: {note}"));
             }
             print(&view.json())?;
         }

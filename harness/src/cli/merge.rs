@@ -7,6 +7,7 @@ use results::format::plural;
 use results::merge;
 
 use super::exit::{Exit, Stop, print};
+use crate::show::say;
 
 /// `stress merge`.
 #[derive(Args, Clone, Debug)]
@@ -38,16 +39,16 @@ pub fn run(args: &MergeCommand) -> Result<Exit, Stop> {
         output: args.output.clone(),
         force: args.force,
     })?;
-    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
     match &args.output {
         None => print(&outcome.text)?,
         Some(file) => {
             for run in &outcome.runs {
                 let rounds = plural(run.rounds.len(), "round");
                 let runs = plural(run.merged_from.len().max(1), "run");
-                eprintln!("stress: {}: {rounds} of {runs}", run.label());
+                say(format_args!("stress: {}: {rounds} of {runs}", run.label()));
             }
-            eprintln!("stress: kept in {}", file.display());
+            say(format_args!("stress: kept in {}", file.display()));
         }
     }
     Ok(Exit::Ok)

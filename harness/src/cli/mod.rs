@@ -27,6 +27,7 @@ pub mod workload_args;
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::show::say;
 use allocator::policy::Policy;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
@@ -69,7 +70,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
         return Err(Stop::usage(t_hint(value)));
     }
     if cli.run.metrics {
-        eprintln!("stress: note: --metrics is always on here, the flag changes nothing");
+        say(format_args!("stress: note: --metrics is always on here, the flag changes nothing"));
     }
     Ok(cli)
 }

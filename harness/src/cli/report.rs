@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use results::report::{self, Format as Made};
 
 use super::exit::{Exit, Stop, print};
+use crate::show::say;
 
 /// `stress report`.
 #[derive(Args, Clone, Debug)]
@@ -81,10 +82,10 @@ pub fn run(args: &ReportCommand) -> Result<Exit, Stop> {
         history: args.history.clone().map(|dir| (dir, args.trend.clone())),
         judged: Vec::new(),
     })?;
-    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
     match &args.output {
         None => print(&outcome.text)?,
-        Some(file) => eprintln!("stress: kept in {}", file.display()),
+        Some(file) => say(format_args!("stress: kept in {}", file.display())),
     }
     Ok(Exit::Ok)
 }

@@ -21,6 +21,7 @@ use crate::record::{clock, findings, hlog, trace};
 use crate::run::rounds::{self, Session};
 use crate::run::signals::Signals;
 use crate::show::progress::Progress;
+use crate::show::say;
 use crate::show::{color, dry_run, finding, log, summary};
 
 impl From<results::Error> for Stop {
@@ -191,7 +192,7 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
         && let Some(suspect) = suspect(&document::runs(&plan, &session, &heading), among, &plan)?
     {
         plan.notes.push(format!("{suspect} was suspect after {} rounds: {more} more", plan.rounds));
-        eprintln!("stress: {suspect} is suspect: {more} more rounds of each variant");
+        say(format_args!("stress: {suspect} is suspect: {more} more rounds of each variant"));
         plan.rounds += more;
         rounds::go_on(&plan, &mut session, signals, &mut progress, |session| {
             keeper.keep(&document::runs(&plan, session, &heading), &[])
@@ -265,7 +266,7 @@ fn host_notes(heading: &Heading, threads: u32) -> Vec<String> {
 /// The base against each other variant; what could not be judged is told.
 fn compare(runs: &[Run], gates: &[Gate], seed: u64) -> Result<(Vec<Comparison>, i32), Stop> {
     let outcome = compared(runs, gates, seed)?;
-    outcome.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
     Ok((outcome.comparisons, outcome.exit))
 }
 

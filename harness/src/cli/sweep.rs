@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use results::store;
 
 use super::exit::{Exit, Stop, print};
+use crate::show::say;
 use crate::sweep::cells::Sweep;
 use crate::sweep::night::{self, NightArgs};
 use crate::sweep::plan::{PLAN_FILE, Plan};
@@ -161,7 +162,7 @@ fn plan(matrix: &Path, output: Option<&Path>, force: bool) -> Result<Exit, Stop>
     };
     plan.save(file, force)?;
     let (cells, last) = (plan.cells.len(), plan.cells.len() - 1);
-    eprintln!("stress: {}: {cells} cells, 0 to {last}", file.display());
+    say(format_args!("stress: {}: {cells} cells, 0 to {last}", file.display()));
     Ok(Exit::Ok)
 }
 

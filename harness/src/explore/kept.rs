@@ -99,7 +99,7 @@ impl Kept {
     /// # Errors
     /// It can't be read, or a line of it; exit code 2.
     pub fn load(path: &Path) -> Result<Self, Stop> {
-        let text = std::fs::read_to_string(path)
+        let text = results::input::read_to_string(path, 4 << 20)
             .map_err(|e| Stop::usage(format!("--replay {}: {e}", path.display())))?;
         Self::from_text(&text).map_err(|e| Stop::usage(format!("--replay {}: {e}", path.display())))
     }

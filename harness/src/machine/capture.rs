@@ -99,11 +99,16 @@ impl Files {
     pub fn of_dir(dir: &Path) -> Result<Self, MachineInputError> {
         let unreadable = |e: std::io::Error| MachineInputError::input(dir, e.to_string());
         let mut text = BTreeMap::new();
+        let mut total = 0;
         for entry in fs::read_dir(dir).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-                let bytes =
-                    fs::read(&path).map_err(|e| MachineInputError::input(&path, e.to_string()))?;
+                let bytes = results::input::read(&path, super::MOST_BYTES)
+                    .map_err(|e| MachineInputError::input(&path, e.to_string()))?;
+                total += bytes.len() as u64;
+                if total > 4 * super::MOST_BYTES {
+                    return Err(MachineInputError::input(dir, "it holds more than any capture"));
+                }
                 text.insert(name.to_string_lossy().into(), String::from_utf8_lossy(&bytes).into());
             }
         }

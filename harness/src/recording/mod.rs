@@ -23,6 +23,7 @@ use workloads::replay::trace::Trace;
 use crate::cli::args::When;
 use crate::cli::exit::Stop;
 use crate::machine::Notes;
+use crate::show::say;
 use files::{Files, TraceText};
 use machine::Frames;
 
@@ -126,7 +127,7 @@ impl Reading {
         if let Some(bar) = &self.bar {
             bar.set_message(text());
         } else if self.lines && self.last.elapsed() >= INTERVAL {
-            eprintln!("{}", text());
+            say(format_args!("{}", text()));
             self.last = Instant::now();
         }
     }
@@ -134,7 +135,7 @@ impl Reading {
     /// What the trace lacks is told at once: a figure that looks odd later may hang on it.
     fn notes(&self, notes: &[String]) {
         if self.bar.is_some() || self.lines {
-            notes.iter().for_each(|note| eprintln!(" note: {note}"));
+            notes.iter().for_each(|note| say(format_args!(" note: {note}")));
         }
     }
 
@@ -144,7 +145,7 @@ impl Reading {
             bar.finish_and_clear();
         } else if self.lines {
             let lines = format::thousands(lines);
-            eprintln!(" read {}: {lines} records in {seconds:.1} s", self.path.display());
+            say(format_args!(" read {}: {lines} records in {seconds:.1} s", self.path.display()));
         }
     }
 }

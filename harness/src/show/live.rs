@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::args::When;
+use crate::show::say;
 
 /// Plain lines come this often unless asked for otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -68,7 +69,7 @@ impl Live {
     pub fn print(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => say(format_args!("{line}")),
         }
     }
 

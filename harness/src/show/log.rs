@@ -3,6 +3,7 @@
 //! **Differs.** No levels by name and no filters: `-v` tells the steps of a run, `-vv` also what is
 //! in them. Nothing of the allocator is logged: its timelines tell more and cost less.
 
+use crate::show::say;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
@@ -32,6 +33,6 @@ pub fn detail(what: impl FnOnce() -> String) {
 
 fn tell(level: u8, what: impl FnOnce() -> String) {
     if LEVEL.load(Ordering::Relaxed) >= level {
-        eprintln!("stress: {:8.3}s  {}", begun().elapsed().as_secs_f64(), what());
+        say(format_args!("stress: {:8.3}s  {}", begun().elapsed().as_secs_f64(), what()));
     }
 }

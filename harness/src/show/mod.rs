@@ -6,4 +6,7 @@ pub mod finding;
 pub mod live;
 pub mod log;
 pub mod progress;
+pub mod say;
 pub mod summary;
+
+pub use say::say;

@@ -20,6 +20,7 @@ use super::plan::{Cell, Plan};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::slow_down::SlowDown;
 use crate::run::signals::Signals;
+use crate::show::say;
 
 /// Cells' directories lie in it.
 const CELLS_DIR: &str = "cells";
@@ -98,7 +99,7 @@ impl Sweep {
     /// Its file is damaged, or of another plan.
     pub fn ended(&self, cell: &Cell) -> Result<Option<Ended>, Stop> {
         let file = self.cell_dir(cell).join(CELL_FILE);
-        let text = match std::fs::read(&file) {
+        let text = match results::input::read(&file, 1 << 20) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Stop::cannot_run(format!("{}: {e}", file.display()))),
@@ -127,13 +128,13 @@ impl Sweep {
         for cell in &self.plan.cells {
             let place = format!("[{}/{total}] {}", cell.index + 1, cell.name);
             if let Some(ended) = self.ended(cell)?.filter(Ended::is_done) {
-                eprintln!("stress: {place}: done before, {}", ended.word());
+                say(format_args!("stress: {place}: done before, {}", ended.word()));
                 exits.push(exit_of(&ended));
                 continue;
             }
-            eprintln!("stress: {place}");
+            say(format_args!("stress: {place}"));
             let ended = self.run_cell(cell, &signals)?;
-            eprintln!("stress: {place}: {} after {:.0} s", ended.word(), ended.seconds);
+            say(format_args!("stress: {place}: {} after {:.0} s", ended.word(), ended.seconds));
             exits.push(exit_of(&ended));
             if signals.interrupted().is_some() || ended.is_partial() {
                 break;
@@ -154,11 +155,11 @@ impl Sweep {
         let _lock =
             hold(&self.cell_dir(cell).join(".cell.lock"), "another process runs this cell")?;
         if let Some(ended) = self.ended(cell)?.filter(Ended::is_done) {
-            eprintln!("stress: {}: done before, {}", cell.name, ended.word());
+            say(format_args!("stress: {}: done before, {}", cell.name, ended.word()));
             return Ok(exit_of(&ended));
         }
         let ended = self.run_cell(cell, &catch()?)?;
-        eprintln!("stress: {}: {} after {:.0} s", cell.name, ended.word(), ended.seconds);
+        say(format_args!("stress: {}: {} after {:.0} s", cell.name, ended.word(), ended.seconds));
         Ok(exit_of(&ended))
     }
 
@@ -279,7 +280,7 @@ pub fn hold(path: &Path, what: &str) -> Result<File, Stop> {
         }
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
+            let _ = std::io::Read::take(&mut file, 20).read_to_string(&mut pid);
             let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
             Err(Stop::cannot_run(format!("{place}: {what} (process {pid}): wait for it to end")))
         }

@@ -22,6 +22,7 @@ use super::plan::{Cell, Judging};
 use crate::cli::args::When;
 use crate::cli::exit::{Exit, Stop, print};
 use crate::show::color;
+use crate::show::say;
 
 /// The result's name in a sweep's directory; it is there when the sweep is finished.
 pub const NIGHT_FILE: &str = "night.json";
@@ -102,7 +103,7 @@ pub fn finish(
     }
     judge.write_documents()?;
     let line = judge.last_line(exit);
-    judge.warnings.iter().for_each(|w| eprintln!("stress: {w}"));
+    judge.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
     print(&color::paint(&format!("{}{line}\n", judge.table()), When::Auto))?;
     let night = Night {
         night: 1,
@@ -226,13 +227,13 @@ impl<'a> Judge<'a> {
     fn keep_baseline(&self, name: &str, exit: Exit) -> Result<(), Stop> {
         let is_first = self.comparisons.is_empty() && exit == Exit::Usage;
         if exit != Exit::Ok && !is_first {
-            eprintln!("stress: note: baseline '{name}' stays: this sweep did not pass");
+            say(format_args!("stress: note: baseline '{name}' stays: this sweep did not pass"));
             return Ok(());
         }
         let loaded = self.load()?;
         let runs: Vec<&Run> = loaded.iter().map(|l| &l.run).collect();
         history::save_baseline(self.history.dir(), name, &runs)?;
-        eprintln!("stress: baseline '{name}': {} runs", runs.len());
+        say(format_args!("stress: baseline '{name}': {} runs", runs.len()));
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::plan::{PLAN_FILE, Plan};
 use super::{cells, matrix};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::slow_down::SlowDown;
+use crate::show::say;
 
 /// A night that was cut off longer ago than this is not taken up: the next one is due, and half a
 /// night on another day's machine is no night.
@@ -47,7 +48,7 @@ pub fn run(args: &NightArgs) -> Result<Exit, Stop> {
     let _lock = hold(&args.nights.join(".night.lock"), "another night is at work here")?;
     let dir = match unfinished(&args.nights, &plan)? {
         Some(dir) => {
-            eprintln!("stress: {}: goes on where it was cut off", dir.display());
+            say(format_args!("stress: {}: goes on where it was cut off", dir.display()));
             dir
         }
         None => new_dir(&args.nights, SystemTime::now())?,
@@ -57,7 +58,10 @@ pub fn run(args: &NightArgs) -> Result<Exit, Stop> {
     let sweep = Sweep { dir, plan, extra: args.extra.clone(), slow_down: args.slow_down.clone() };
     let exit = sweep.run_all()?;
     if matches!(exit, Exit::Interrupted | Exit::Terminated) {
-        eprintln!("stress: interrupted: the same command goes on with {}", sweep.dir.display());
+        say(format_args!(
+            "stress: interrupted: the same command goes on with {}",
+            sweep.dir.display()
+        ));
         return Ok(exit);
     }
     let judged = finish::finish(&sweep, &args.nights, &judging, args.save_baseline.as_deref())?;
@@ -85,7 +89,7 @@ fn unfinished(nights: &Path, plan: &Plan) -> Result<Option<PathBuf>, Stop> {
     } else {
         return Ok(Some(newest));
     };
-    eprintln!("stress: note: {} was cut off and {why}: left as it is", newest.display());
+    say(format_args!("stress: note: {} was cut off and {why}: left as it is", newest.display()));
     Ok(None)
 }
 

@@ -68,7 +68,7 @@ impl Plan {
     pub fn read(path: &Path) -> Result<Self, Stop> {
         let file = if path.is_dir() { path.join(PLAN_FILE) } else { path.to_owned() };
         let place = file.display();
-        let text = std::fs::read_to_string(&file)
+        let text = results::input::read_to_string(&file, 64 << 20)
             .map_err(|e| Stop::usage(format!("{place}: {e}; make it with stress sweep plan")))?;
         let no_plan = |e: serde_json::Error| {
             Stop::usage(format!("{place}: no plan: {e}; make it with stress sweep plan"))

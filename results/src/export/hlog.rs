@@ -4,13 +4,14 @@
 //! seconds since BaseTime, the interval's maximum in milliseconds, a tag for each operation.
 //! Differs: written line by line as intervals end, so that a kill costs the last interval only.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::format::plain;
 use crate::histogram::{Histogram, OpHistograms};
+use crate::input;
 
 /// Writes a log as the run goes on.
 #[derive(Debug)]
@@ -79,44 +80,67 @@ pub struct Interval {
     /// Length in seconds.
     pub length_s: f64,
     /// Samples of the interval.
-    pub histogram: Histogram,
+    pub samples: u64,
+    /// Their 99th percentile in ns.
+    pub p99_ns: u64,
 }
 
-/// Reads a log. A last line that was cut off is left out and said so by `true`.
+/// The longest line that is read: a full histogram of five digits takes half of it.
+const MOST_LINE: u64 = 8 << 20;
+/// Buckets that the lines of a log may open: these, and so many for each byte of their text. An
+/// interval with one sample has 40 for each.
+const BUCKETS: u64 = 1 << 24;
+const BUCKETS_PER_BYTE: u64 = 100;
+
+/// Reads a log line by line. A last line that was cut off is left out and said so by `true`.
 ///
 /// # Errors
 /// The file can't be read, or a line is no interval: named by its number.
 pub fn read(path: &Path) -> Result<(Vec<Interval>, bool)> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    parse(&text, path)
+    let file = input::open(path).map_err(Error::io(path, "read"))?;
+    parse(&mut io::BufReader::with_capacity(1 << 16, file), path)
 }
 
 /// As [`read`], from text.
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(text: &str, path: &Path) -> Result<(Vec<Interval>, bool)> {
+pub fn parse(from: &mut dyn BufRead, path: &Path) -> Result<(Vec<Interval>, bool)> {
     let mut intervals = Vec::new();
-    let lines: Vec<&str> = text.lines().collect();
-    for (i, line) in lines.iter().enumerate() {
-        if line.is_empty() || line.starts_with('#') || line.starts_with('"') {
+    let (mut bytes, mut buckets) = (0, 0);
+    let mut text = Vec::new();
+    for number in 1_u64.. {
+        let what = || format!("{}: line {number}", path.display());
+        input::line(from, MOST_LINE, &mut text)
+            .map_err(|e| Error::Input(format!("{}: {e}", what())))?;
+        bytes += text.len() as u64;
+        let is_whole = text.pop_if(|last| *last == b'\n').is_some();
+        if !is_whole && text.is_empty() {
+            break;
+        }
+        let line = text.strip_suffix(b"\r").unwrap_or(&text);
+        if matches!(line.first(), None | Some(b'#' | b'"')) {
             continue;
         }
-        match interval(line, path, i + 1) {
+        match interval(line, &what(), &mut buckets) {
             Ok(interval) => intervals.push(interval),
-            Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => {
-                return Ok((intervals, true));
-            }
+            Err(_) if !is_whole => return Ok((intervals, true)),
             Err(error) => return Err(error),
+        }
+        if buckets > BUCKETS + BUCKETS_PER_BYTE * bytes {
+            return Err(Error::Input(format!(
+                "{}: its histograms are wider than any log's",
+                what()
+            )));
         }
     }
     Ok((intervals, false))
 }
 
-fn interval(line: &str, path: &Path, number: usize) -> Result<Interval> {
-    let what = format!("{}: line {number}", path.display());
+fn interval(line: &[u8], what: &str, buckets: &mut u64) -> Result<Interval> {
     let bad =
         || Error::Input(format!("{what}: no interval; want Tag=NAME,start,length,max,histogram"));
+    let line = str::from_utf8(line).map_err(|_| bad())?;
     let (tag, rest) = match line.strip_prefix("Tag=") {
         Some(tagged) => tagged.split_once(',').ok_or_else(bad)?,
         None => ("", line),
@@ -126,8 +150,15 @@ fn interval(line: &str, path: &Path, number: usize) -> Result<Interval> {
         || fields.next().and_then(|f| f.trim().parse::<f64>().ok()).filter(|n| n.is_finite());
     let (start_s, length_s) = (number().ok_or_else(bad)?, number().ok_or_else(bad)?);
     number().ok_or_else(bad)?;
-    let histogram = Histogram::decode(fields.next().ok_or_else(bad)?.trim(), &what)?;
-    Ok(Interval { tag: tag.to_owned(), start_s, length_s, histogram })
+    let histogram = Histogram::decode(fields.next().ok_or_else(bad)?.trim(), what)?;
+    *buckets += histogram.buckets() as u64;
+    Ok(Interval {
+        tag: tag.to_owned(),
+        start_s,
+        length_s,
+        samples: histogram.count(),
+        p99_ns: histogram.quantile(0.99),
+    })
 }
 
 #[cfg(test)]
@@ -152,10 +183,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let (intervals, cut) = parse(&log(), Path::new("run.hlog")).unwrap();
+        let (intervals, cut) = parse(&mut log().as_bytes(), Path::new("run.hlog")).unwrap();
         assert!(!cut);
         let seen: Vec<(&str, f64, u64)> =
-            intervals.iter().map(|i| (i.tag.as_str(), i.start_s, i.histogram.count())).collect();
+            intervals.iter().map(|i| (i.tag.as_str(), i.start_s, i.samples)).collect();
         assert_eq!(
             seen,
             [
@@ -190,10 +221,12 @@ mod tests {
     #[test]
     fn a_kill_costs_the_last_interval_only() {
         let text = log();
-        let (intervals, cut) = parse(&text[..text.len() - 30], Path::new("run.hlog")).unwrap();
+        let (intervals, cut) =
+            parse(&mut &text.as_bytes()[..text.len() - 30], Path::new("run.hlog")).unwrap();
         assert_eq!((intervals.len(), cut), (3, true));
         let damaged = text.replacen("Tag=fault,1.000", "Tag=fault,one", 1);
-        let message = parse(&damaged, Path::new("run.hlog")).unwrap_err().to_string();
+        let message =
+            parse(&mut damaged.as_bytes(), Path::new("run.hlog")).unwrap_err().to_string();
         assert!(message.starts_with("run.hlog: line 7: no interval"), "{message}");
     }
 }

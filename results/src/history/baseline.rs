@@ -58,7 +58,7 @@ pub(super) fn baseline_of(dir: &Path, name: &str, run: &Run) -> Result<Option<St
 }
 
 fn read(path: &Path) -> Result<Option<Baselines>> {
-    let text = match std::fs::read(path) {
+    let text = match crate::input::read(path, 16 << 20) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(path, "read")(e)),

@@ -117,6 +117,31 @@ fn the_command_writes_what_it_prints() {
     assert!(run(&Args::default()).unwrap_err().to_string().contains("no runs"));
 }
 
+#[test]
+fn counts_of_2_to_the_62_are_no_panic() {
+    let parts = [1, 2, 3].map(|seed| {
+        let mut one = loaded(seed, 0);
+        one.run.slow_path.entries = 1 << 63;
+        one.run.oom.kills = u64::MAX;
+        one.run.planned_rounds = u32::MAX;
+        one.run.vmstat.insert("pgfault".to_owned(), i64::MAX);
+        one.run.ops.values_mut().for_each(|op| op.unknown = 1 << 63);
+        one
+    });
+    let run = merged(parts.to_vec());
+    assert_eq!((run.slow_path.entries, run.oom.kills), (u64::MAX, u64::MAX));
+    assert_eq!(run.vmstat["pgfault"], i64::MAX);
+    // Of histograms the sum would be wrong, so these are refused by name.
+    let full = parts.map(|mut one| {
+        let mut full = Histogram::new(crate::histogram::Config::default());
+        full.record_n(100, 1 << 52);
+        one.run.ops["fault"].hdr = Some(full.encode());
+        one
+    });
+    let message = merge(full.to_vec(), &mut Vec::new()).unwrap_err().to_string();
+    assert!(message.contains("ops.fault.hdr") && message.contains("too large to add"), "{message}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]

@@ -548,8 +548,8 @@ fn operation_row(run: &Run, label: &str, op: &crate::schema::Op) -> OperationRow
 fn p99_over_time(op: &str, run: &Run, log: &[hlog::Interval]) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = log
         .iter()
-        .filter(|i| i.tag == op && i.histogram.count() > 0)
-        .map(|i| (i.start_s, i.histogram.quantile(0.99) as f64))
+        .filter(|i| i.tag == op && i.samples > 0)
+        .map(|i| (i.start_s, i.p99_ns as f64))
         .collect();
     if points.is_empty() {
         let of = |r: &Round| Some((r.start_s, r.ops.get(op)?.latency_ns?.p99 as f64));

@@ -202,3 +202,27 @@ fn a_damaged_histogram_is_found_when_the_record_is_read() {
     check(|op| op.latency_ns.as_mut().unwrap().count += 1, "it holds 2000 samples");
     check(|op| op.latency_ns = None, "latency_ns.count says 0");
 }
+
+#[test]
+fn names_that_act_on_a_terminal_are_read_as_what_can_be_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.json");
+    let mut hostile = sample("one");
+    hostile.variant.name = "v4.11\x1b]0;owned\x07".to_owned();
+    hostile.host.name = "lab\n07\u{202e}".to_owned();
+    hostile.ops.insert("fa\x1b[2Jult".to_owned(), Op::default());
+    save(&hostile, &path, false).unwrap();
+    let run = load(&path).unwrap().remove(0).run;
+    assert_eq!(run.variant.name, "v4.11\\x1b]0;owned\\x07");
+    assert_eq!(run.host.name, "lab\\n07\\u{202e}");
+    assert!(run.ops.contains_key("fa\\x1b[2Jult"));
+}
+
+#[test]
+fn more_values_than_any_record_are_refused_before_they_are_made() {
+    let path = Path::new("run.json");
+    let mut text = b"{\"schema\": 1, \"runs\": [".to_vec();
+    text.extend(b"{},".repeat(1 << 19));
+    let message = parse(&text, path).unwrap_err().to_string();
+    assert!(message.contains("more values than any run record"), "{message}");
+}

@@ -11,7 +11,7 @@
 //! markers (M). `scripts/record-trace` writes them so, and adds U where sched_switch shows that a CPU
 //! ran a task of which the kernel records nothing.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use allocator::ids::MAX_PAGE_ORDER;
 
@@ -289,6 +289,9 @@ fn marker(text: &str) -> Marker {
     }
 }
 
+/// Bytes that a line may have; a record has 60.
+const MOST_LINE: u64 = 4096;
+
 /// Reads a trace to its end. `each` gets every record with its line; lines that begin with `#` are
 /// passed over.
 ///
@@ -304,9 +307,12 @@ pub fn read(
         text.clear();
         line += 1;
         let fail = |what: String| TraceError { line, what };
-        let read = from
+        let read = io::Read::take(&mut *from, MOST_LINE)
             .read_until(b'\n', &mut text)
             .map_err(|e| fail(format!("it can't be read on: {e}")))?;
+        if read as u64 == MOST_LINE {
+            return Err(fail("it is longer than any record: not a trace".to_owned()));
+        }
         if read == 0 {
             return Ok(line - 1);
         }
@@ -329,6 +335,13 @@ mod tests {
 
     fn refused(line: &str) -> String {
         Record::parse(line).unwrap_err()
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_before_it_is_read_whole() {
+        let mut endless = io::BufReader::new(io::repeat(b'7'));
+        let error = read(&mut endless, |_, _| Ok(())).unwrap_err();
+        assert!(error.line == 1 && error.what.contains("longer than any record"), "{error:?}");
     }
 
     #[test]
