@@ -36,7 +36,8 @@ Node 0, zone   Normal
   start_pfn:           0
 ";
 
-/// As the kernel prints its ring buffers, with a command name that has spaces and a dash, and a task of
+/// As the kernel prints its ring buffers, with a command name that has a newline and looks like what
+/// stands behind names, and a task of
 /// which it records nothing: it freed the page that is allocated again.
 const TRACE: &str = "\
 # tracer: nop
@@ -44,8 +45,8 @@ const TRACE: &str = "\
             bash-100     [000] ...1. 12936.999998: tracing_mark_write: SNAP0 begin
             bash-100     [000] ...1. 12936.999999: tracing_mark_write: SNAP0 kpageflags
             bash-100     [000] ...1. 12937.000001: tracing_mark_write: SNAP0 end
- my odd - cmd-4242   [000] ..... 12937.000005: mm_page_alloc: page=00000000494558a2 pfn=0x3ff order=0 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP
- my odd - cmd-4242   [000] d..2. 12937.000006: sched_switch: prev_comm=my odd - cmd prev_pid=4242 prev_prio=120 prev_state=Z ==> next_comm=not traced next_pid=75 next_prio=120
+  my [3] \nd-1 [0-4242   [000] ..... 12937.000005: mm_page_alloc: page=00000000494558a2 pfn=0x3ff order=0 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP
+  my [3] \nd-1 [0-4242   [000] d..2. 12937.000006: sched_switch: prev_comm=my [3] \nd-1 [0 prev_pid=4242 prev_prio=120 prev_state=Z ==> next_comm=no\ntraced next_pid=75 next_prio=120
               sh-300     [000] ..... 12937.000007: mm_page_alloc: page=00000000494558a2 pfn=0x3ff order=0 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP
               sh-300     [000] ..s1. 12937.000008: mm_page_free: page=00000000494558a2 pfn=0x3ff order=0
               sh-300     [000] d..2. 12937.000008: sched_switch: prev_comm=sh prev_pid=300 prev_prio=120 prev_state=S ==> next_comm=bash next_pid=100 next_prio=120

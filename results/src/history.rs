@@ -320,8 +320,11 @@ fn copy_companions(file: &Path, to: &Path) -> Result<()> {
     }
     let Some(from) = file.parent() else { return Ok(()) };
     for entry in fs::read_dir(from).map_err(Error::io(from, "read"))? {
-        let path = entry.map_err(Error::io(from, "read"))?.path();
-        if let Some(name) = path.file_name().filter(|n| *n != store::RUN_FILE && path.is_file()) {
+        let entry = entry.map_err(Error::io(from, "read"))?;
+        let path = entry.path();
+        // Not what a link points to: a directory that somebody shared must not take in our files.
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if let Some(name) = path.file_name().filter(|n| *n != store::RUN_FILE && is_file) {
             fs::copy(&path, to.join(name)).map_err(Error::io(&path, "copy"))?;
         }
     }
@@ -332,12 +335,7 @@ fn copy_companions(file: &Path, to: &Path) -> Result<()> {
 fn lock(dir: &Path) -> Result<File> {
     fs::create_dir_all(dir).map_err(Error::io(dir, "make the directory"))?;
     let path = dir.join(".history.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io(&path, "write"))?;
+    let file = store::open_own(&path).map_err(Error::io(&path, "write"))?;
     file.lock().map_err(Error::io(&path, "lock"))?;
     Ok(file)
 }

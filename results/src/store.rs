@@ -147,8 +147,7 @@ fn save_json(text: &str, ids: &[String], path: &Path, force: bool) -> Result<()>
 /// # Errors
 /// The system's reason; the old file is then still whole and no temporary file is left.
 pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    // A link keeps pointing where it pointed.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = target(path);
     if is_special(&target) {
         return write_special(&target, content);
     }
@@ -160,7 +159,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
 
 /// As [`write_atomic`], but only if nothing is there: `false` if something is.
 fn create_atomic(path: &Path, content: &[u8]) -> Result<bool> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = target(path);
     if is_special(&target) {
         return write_special(&target, content).map(|()| true);
     }
@@ -179,8 +178,43 @@ fn create_atomic(path: &Path, content: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
+/// Is it the name of an open descriptor, such as `/dev/stdout`?
+fn is_descriptor(path: &Path) -> bool {
+    let names = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+    names.iter().any(|name| path.starts_with(name))
+}
+
+/// What is written for a path. A link is replaced itself: what it points to may be another's file, and
+/// whoever can write to a shared directory can lay a link there.
+fn target(path: &Path) -> PathBuf {
+    let followed = is_descriptor(path).then(|| fs::canonicalize(path).ok()).flatten();
+    followed.unwrap_or_else(|| path.to_owned())
+}
+
 fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
+    let of = if is_descriptor(path) { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    of.is_ok_and(|m| !m.is_file() && !m.is_dir() && !m.is_symlink())
+}
+
+/// Opens a file of our own to read and write, or makes it; its content stays. A link is refused.
+///
+/// # Errors
+/// The system's reason, or that it is a link or no file.
+pub fn open_own(path: &Path) -> std::io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) => refused("it is a symbolic link, which is not followed: remove it"),
+            _ => e,
+        })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused("it is no file: remove it")) }
 }
 
 fn write_special(path: &Path, content: &[u8]) -> Result<()> {

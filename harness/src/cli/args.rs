@@ -137,13 +137,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "N|all|LIST", value_parser = values::threads)]
     pub threads: Option<Threads>,
     /// How long each round of each variant is measured; a bare number is seconds [default: 10s; 2s when comparing]
-    #[arg(long, aliases = ["timeout", "runtime"], value_name = "TIME", value_parser = values::duration_above_zero, conflicts_with = "ops")]
+    #[arg(long, allow_negative_numbers = true, aliases = ["timeout", "runtime"], value_name = "TIME", value_parser = values::duration_above_zero, conflicts_with = "ops")]
     pub duration: Option<Duration>,
     /// Measure this many operations per round instead; k, M, G are decimal
     #[arg(long, value_name = "N", value_parser = values::count_above_zero)]
     pub ops: Option<u64>,
     /// Run this long before measuring; reported, never in the figures [default: 1s]
-    #[arg(long, alias = "ramp-time", value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, allow_negative_numbers = true, alias = "ramp-time", value_name = "TIME", value_parser = values::duration)]
     pub warmup: Option<Duration>,
     /// Rounds per variant [default: 1; 10 when comparing]
     #[arg(short, long, alias = "runs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -266,7 +266,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
     /// Interval of --hlog
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_above_zero)]
+    #[arg(long, allow_negative_numbers = true, value_name = "TIME", default_value = "1s", value_parser = values::duration_above_zero)]
     pub interval: Duration,
     /// Percentiles to show; max is always shown
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "50,99,99.9,99.99", value_parser = percentile)]
@@ -275,7 +275,7 @@ pub struct OutputArgs {
     #[arg(long, alias = "eta", value_enum, default_value_t = When::Auto)]
     pub progress: When,
     /// Plain status lines this often; 10s by itself when stderr is no terminal
-    #[arg(long, alias = "status", value_name = "TIME", value_parser = values::duration_above_zero)]
+    #[arg(long, allow_negative_numbers = true, alias = "status", value_name = "TIME", value_parser = values::duration_above_zero)]
     pub status_interval: Option<Duration>,
     /// Print the plan, the thread map and the memory needed, and run nothing
     #[arg(short = 'n', long)]
@@ -296,8 +296,8 @@ pub struct OutputArgs {
 
 fn time_scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err(format!("'{text}' is no factor above 0")),
+        Ok(x) if (0.001..=1000.0).contains(&x) => Ok(x),
+        _ => Err(format!("'{text}' is no factor from 0.001 to 1000")),
     }
 }
 

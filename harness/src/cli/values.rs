@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::machine::movable::Share;
 
+/// No run is longer.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
 /// `10s`, `1.5m`, `250ms`, `2h 30m`, or a bare number of seconds.
 ///
 /// # Errors
@@ -16,6 +19,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is no duration: want a number and ms, s, m, h or d, as in 10s");
     let mut total = 0.0;
     let mut rest = text.trim();
+    if rest.starts_with('-') {
+        return Err(format!("'{text}' is less than 0: want a time to come, as in 10s"));
+    }
     if rest.is_empty() {
         return Err(bad());
     }
@@ -38,7 +44,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total += number * unit;
         rest = after[letters..].trim_start();
     }
-    Duration::try_from_secs_f64(total).map_err(|_| bad())
+    match Duration::try_from_secs_f64(total) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        _ => Err(format!("'{text}' is longer than 3650d, the longest that a run may take")),
+    }
 }
 
 /// A duration that is longer than nothing.
@@ -214,9 +223,14 @@ mod tests {
             ("s", None),
             ("1m30", None),
             ("1e400", None),
+            ("3650d", Some(315_360_000_000)),
+            ("99999999999999d", None),
         ] {
             assert_eq!(duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
         }
+        assert!(duration("-5").unwrap_err().starts_with("'-5' is less than 0"));
+        assert!(duration("99999999999999d").unwrap_err().contains("longer than 3650d"));
+        assert!(duration(&"9".repeat(400)).unwrap_err().contains("longer than 3650d"));
     }
 
     #[test]

@@ -7,23 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-use liblzma::bufread::XzDecoder;
-use ruzstd::decoding::StreamingDecoder;
-
 use super::bad;
+use super::unpack::{Budget, plain};
 use crate::cli::exit::Stop;
 
 const TRACE: &str = "trace.txt";
-/// What compressed files begin with.
-const XZ_MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// What their names end with.
 const ENDINGS: [&str; 3] = [".xz", ".gz", ".zst"];
 /// What the names of the other files begin with; what else lies about is not read.
@@ -115,26 +108,12 @@ impl TraceText<'_> {
     }
 }
 
-/// A file's contents, decompressed if need be.
-fn plain<'a>(from: impl io::Read + 'a) -> io::Result<Box<dyn io::Read + 'a>> {
-    let mut from = BufReader::with_capacity(1 << 16, from);
-    let begin = io::BufRead::fill_buf(&mut from)?;
-    Ok(if begin.starts_with(&XZ_MAGIC) {
-        Box::new(XzDecoder::new_multi_decoder(from))
-    } else if begin.starts_with(&GZIP_MAGIC) {
-        Box::new(MultiGzDecoder::new(from))
-    } else if begin.starts_with(&ZSTD_MAGIC) {
-        Box::new(StreamingDecoder::new(from).map_err(io::Error::other)?)
-    } else {
-        Box::new(from)
-    })
-}
-
-fn whole(from: impl io::Read) -> io::Result<Vec<u8>> {
+fn whole<'a>(from: impl io::Read + 'a, budget: &Budget) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut from = io::Read::take(plain(from)?, LARGEST);
+    let mut from = io::Read::take(plain(from, budget)?, LARGEST + 1);
     io::Read::read_to_end(&mut from, &mut bytes)?;
-    Ok(bytes)
+    let too_long = || io::Error::other("it is longer than 1 GiB, and no such file of a host is");
+    if bytes.len() as u64 > LARGEST { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// The name of a file without folders and `.xz` or the like.
@@ -159,7 +138,7 @@ pub(super) fn with<T>(
 }
 
 fn counted(path: &Path) -> io::Result<(Counting<File>, Arc<AtomicU64>, u64)> {
-    let from = File::open(path)?;
+    let from = results::input::open(path)?;
     let size = from.metadata()?.len();
     let read = Arc::new(AtomicU64::new(0));
     Ok((Counting { from, read: Arc::clone(&read) }, read, size))
@@ -171,13 +150,14 @@ fn folder<T>(
 ) -> Result<T, Stop> {
     let mut files = Files { place: dir.display().to_string(), all: BTreeMap::new() };
     let mut trace = None;
+    let budget = Budget::default();
     for entry in std::fs::read_dir(dir).map_err(|e| bad(&files.place, e))? {
         let path = entry.map_err(|e| bad(&files.place, e))?.path();
         let Some(name) = bare_name(&path).filter(|_| path.is_file()) else { continue };
         if name == TRACE {
             trace = Some(path);
         } else if is_wanted(&name) {
-            let bytes = File::open(&path).and_then(whole);
+            let bytes = results::input::open(&path).and_then(|from| whole(from, &budget));
             let bytes = bytes.map_err(|e| bad(&path.display().to_string(), e))?;
             files.all.insert(name, bytes);
         }
@@ -187,7 +167,7 @@ fn folder<T>(
     let path = trace.ok_or_else(missing)?;
     let place = path.display().to_string();
     let (from, read, size) = counted(&path).map_err(|e| bad(&place, e))?;
-    let from = plain(from).map_err(|e| bad(&place, e))?;
+    let from = plain(from, &budget).map_err(|e| bad(&place, e))?;
     then(&files, TraceText { place, from, size, read })
 }
 
@@ -198,7 +178,8 @@ fn archive<T>(
     let mut files = Files { place: path.display().to_string(), all: BTreeMap::new() };
     let fail = |e: io::Error| bad(&path.display().to_string(), e);
     let (from, read, size) = counted(path).map_err(fail)?;
-    let mut archive = tar::Archive::new(plain(from).map_err(fail)?);
+    let budget = Budget::default();
+    let mut archive = tar::Archive::new(plain(from, &budget).map_err(fail)?);
     for entry in archive.entries().map_err(fail)? {
         let entry = entry.map_err(|e| {
             fail(io::Error::other(format!("{e}: neither a folder nor a recording")))
@@ -206,11 +187,11 @@ fn archive<T>(
         let name = entry.path().ok().and_then(|path| bare_name(&path));
         let Some(name) = name.filter(|_| entry.header().entry_type().is_file()) else { continue };
         if name == TRACE {
-            let from = plain(entry).map_err(fail)?;
+            let from = plain(entry, &budget).map_err(fail)?;
             return then(&files, TraceText { place: files.place_of(TRACE), from, size, read });
         }
         if is_wanted(&name) {
-            let bytes = whole(entry).map_err(|e| bad(&files.place_of(&name), e))?;
+            let bytes = whole(entry, &budget).map_err(|e| bad(&files.place_of(&name), e))?;
             files.all.insert(name, bytes);
         }
     }

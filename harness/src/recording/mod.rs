@@ -9,6 +9,7 @@
 
 mod files;
 mod machine;
+mod unpack;
 
 use std::fmt::Display;
 use std::io::{BufReader, IsTerminal};

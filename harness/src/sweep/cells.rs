@@ -189,7 +189,8 @@ impl Sweep {
         };
         let this = std::env::current_exe().map_err(fails("stress".as_ref()))?;
         let summary = dir.join(SUMMARY_FILE);
-        let out = File::create(&summary).map_err(fails(&summary))?;
+        let out = store::open_own(&summary).map_err(fails(&summary))?;
+        out.set_len(0).map_err(fails(&summary))?;
         let mut command = Command::new(&this);
         command.args(&cell.args).args(&self.extra);
         let ops = workloads::find(&cell.workload).map_or(&[][..], |w| w.info().ops);
@@ -265,13 +266,7 @@ pub fn hold(path: &Path, what: &str) -> Result<File, Stop> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(fails)?;
     }
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(fails)?;
+    let mut file = store::open_own(path).map_err(fails)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).map_err(fails)?;

@@ -78,7 +78,17 @@ impl Plan {
             Some(found) if found > u64::from(VERSION) => Err(Stop::usage(format!(
                 "{place}: plan version {found} is newer than this build's {VERSION}: take the stress that made it"
             ))),
-            Some(_) => serde_json::from_value(head).map_err(no_plan),
+            Some(_) => {
+                let plan: Self = serde_json::from_value(head).map_err(no_plan)?;
+                match plan.cells.iter().find(|cell| !is_dir_name(&cell.name)) {
+                    Some(cell) => Err(Stop::usage(format!(
+                        "{place}: cell {}: '{}' is no name of a directory: letters, digits and .,=_+-; \
+                         make the plan with stress sweep plan",
+                        cell.index, cell.name
+                    ))),
+                    None => Ok(plan),
+                }
+            }
             None => Err(Stop::usage(format!("{place}: no plan; make it with stress sweep plan"))),
         }
     }
@@ -114,6 +124,12 @@ impl Plan {
     pub fn is_same_work(&self, other: &Self) -> bool {
         self.cells == other.cells
     }
+}
+
+/// Whether a cell's results stay in the sweep's directory: a plan may come from elsewhere.
+fn is_dir_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".,=_+-".contains(c);
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(fits)
 }
 
 /// One line of JSON.
@@ -173,5 +189,10 @@ mod tests {
         check("[1]", "no plan");
         check("{\"plan\": 2}", "newer");
         check("{\"plan\": 1, \"cells\": 3}", "no plan");
+        for name in ["../../esc", "a/b", "..", "", ".hidden", "/tmp/x", "a\u{1b}b"] {
+            let mut plan = plan();
+            plan.cells[1].name = name.to_owned();
+            check(&plan.text(), "is no name of a directory");
+        }
     }
 }

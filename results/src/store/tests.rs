@@ -226,3 +226,23 @@ fn more_values_than_any_record_are_refused_before_they_are_made() {
     let message = parse(&text, path).unwrap_err().to_string();
     assert!(message.contains("more values than any run record"), "{message}");
 }
+
+#[test]
+fn links_are_replaced_and_what_they_point_to_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [victim, link] = ["victim", "run.json"].map(|name| dir.path().join(name));
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    assert!(matches!(save(&sample("one"), &link, false), Err(Error::Exists { .. })));
+    let refused = open_own(&link).unwrap_err().to_string();
+    assert!(refused.contains("symbolic link"), "{refused}");
+    save(&sample("one"), &link, true).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_file());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    // A link to nothing makes nothing.
+    let nowhere = dir.path().join("nowhere");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+    assert!(matches!(save(&sample("one"), &link, false), Err(Error::Exists { .. })));
+    assert!(open_own(&link).is_err() && !nowhere.exists());
+}
