@@ -15,6 +15,7 @@ pub mod computed;
 pub mod fake_numa;
 pub mod file;
 pub mod host;
+mod isolated;
 pub mod lists;
 pub mod memory;
 pub mod metadata;

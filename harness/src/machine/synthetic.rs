@@ -14,6 +14,7 @@ use allocator::ids::{MAX_NUMNODES, NodeId};
 use allocator::machine::{Cpu, DEFAULT_BLOCK_PAGES, Machine, MachineError, Node, Settings};
 use hwlocality::Topology;
 
+use super::isolated;
 use super::ranges;
 use super::topology::Layout;
 use super::{Loaded, MachineInputError, Notes};
@@ -28,9 +29,18 @@ pub fn read(string: &str) -> Result<Loaded, MachineInputError> {
         place: place.clone(),
         what: format!("{what}; want something like: pack:2 [numa(memory=16GB)] core:8 pu:2"),
     };
-    let builder = Topology::builder().from_synthetic(string).map_err(|e| refuse(e.to_string()))?;
-    let topology = builder.build().map_err(|e| refuse(e.to_string()))?;
-    machine(&place, &topology)
+    let leaves = leaves(string);
+    if leaves > u64::from(u16::MAX) {
+        return Err(refuse(format!(
+            "{leaves} CPUs are more than the {} that can be modelled",
+            u16::MAX
+        )));
+    }
+    let layout = isolated::layout(|| {
+        let builder = Topology::builder().from_synthetic(string).map_err(|e| e.to_string())?;
+        Ok(Layout::of(&builder.build().map_err(|e| e.to_string())?))
+    });
+    machine(&place, &layout.map_err(refuse)?)
 }
 
 /// The machine of an hwloc XML file.
@@ -40,14 +50,31 @@ pub fn read(string: &str) -> Result<Loaded, MachineInputError> {
 pub fn read_xml(path: &Path) -> Result<Loaded, MachineInputError> {
     let text = super::read_to_string(path)?;
     let refuse = |what: String| MachineInputError::input(path, what);
-    let builder = Topology::builder().from_xml(&text).map_err(|e| refuse(e.to_string()))?;
-    let topology = builder.build().map_err(|e| refuse(format!("no hwloc XML: {e}")))?;
-    machine(&path.display().to_string(), &topology)
+    let layout = isolated::layout(|| {
+        let builder = Topology::builder().from_xml(&text).map_err(|e| e.to_string())?;
+        let topology = builder.build().map_err(|e| format!("no hwloc XML: {e}"))?;
+        Ok(Layout::of(&topology))
+    });
+    machine(&path.display().to_string(), &layout.map_err(refuse)?)
 }
 
-fn machine(place: &str, topology: &Topology) -> Result<Loaded, MachineInputError> {
-    let layout = Layout::of(topology);
-    from_layout(place, &layout).map(|machine| Loaded {
+/// CPUs that a synthetic string describes: the product of its arities, attributes left out.
+fn leaves(string: &str) -> u64 {
+    let (mut depth, mut outside) = (0_u32, String::new());
+    for c in string.chars() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => outside.push(c),
+            _ => {}
+        }
+    }
+    let arity = |word: &str| word.rsplit(':').next().and_then(|n| n.parse::<u64>().ok());
+    outside.split_whitespace().filter_map(arity).fold(1, u64::saturating_mul)
+}
+
+fn machine(place: &str, layout: &Layout) -> Result<Loaded, MachineInputError> {
+    from_layout(place, layout).map(|machine| Loaded {
         machine,
         notes: Notes::default(),
         kernel: None,
@@ -102,6 +129,22 @@ mod tests {
         assert_eq!(m.nodes[1].distances, [20, 10]);
         let bytes = m.managed_pages() * 4096 + 4096;
         assert!([32 << 30, 32_000_000_000 / 4096 * 4096].contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn a_million_cpus_are_refused_before_they_are_made() {
+        for string in ["pack:1000 core:1000 pu:1", "numa:99999999999 core:99999999999 pu:9"] {
+            let message = read(string).unwrap_err().to_string();
+            assert!(message.contains("CPUs are more than the 65535"), "{message}");
+        }
+        assert_eq!(leaves("pack:2 [numa(memory=16GB)] core:8 pu:2"), 32);
+        for string in ["numa:1(memory=99999999999999999999) pu:1", "[[[[", "pu:0", "pu:-1", ""] {
+            assert!(
+                read(string).map(|l| l.machine.validate()).is_ok_and(|v| v.is_err())
+                    || read(string).is_err(),
+                "{string}"
+            );
+        }
     }
 
     #[test]
