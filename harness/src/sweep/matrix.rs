@@ -25,6 +25,9 @@ const OURS: &[&str] = &[
     "baseline_lenient",
 ];
 
+/// Cells of a plan; lists multiply, and a slip of the pen makes millions.
+const MOST_CELLS: usize = 10_000;
+
 /// The plan of a matrix file.
 ///
 /// # Errors
@@ -40,6 +43,10 @@ pub fn plan(path: &Path) -> Result<Plan, Stop> {
     let mut cells = Vec::new();
     for run in config::runs(path, table)? {
         let lists = lists(&run, &command).map_err(at)?;
+        let more = lists.iter().fold(1_usize, |n, (_, values)| n.saturating_mul(values.len()));
+        if more.saturating_add(cells.len()) > MOST_CELLS {
+            return Err(at(format!("it makes more than {MOST_CELLS} cells: shorten its lists")));
+        }
         for choice in choices(&lists) {
             let mut one = run.clone();
             one.extend(choice.iter().map(|(key, value)| ((*key).to_owned(), (*value).clone())));
