@@ -44,6 +44,8 @@ Examples:
   stress machine --variant v6.1
   stress explore --workload cpuset01 --variant v4.11
 
+All flags: stress --help; a workload's own: stress WORKLOAD --help
+
 Exit codes: 0 all well; 1 findings; 2 usage or bad input; 3 this machine can't run it;
 5 a regression past its gate; 130, 143 interrupted, the partial result is written.";
 

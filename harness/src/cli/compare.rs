@@ -16,13 +16,13 @@ use crate::show::say;
 pub struct CompareCommand {
     /// Base: a file, a run directory or a directory of runs; alone, its variants are compared
     pub base: PathBuf,
-    /// What is compared with it; several stand in one table with --style mmtests
+    /// What is compared with it; several stand in one table with --format mmtests
     pub new: Vec<PathBuf>,
     /// Gate: exit 5 if the whole interval of a figure lies past its limit
     #[arg(long, value_name = "GATE")]
     pub fail_on: Vec<String>,
     /// Layout
-    #[arg(long, value_enum, default_value_t = Style::Robot)]
+    #[arg(long = "format", visible_alias = "style", value_enum, default_value_t = Style::Robot)]
     pub style: Style,
     /// Compare what is not comparable, and say so
     #[arg(long)]
@@ -40,7 +40,7 @@ Examples:
   stress compare stress-runs/monday stress-runs/tuesday
   stress compare stress-runs/2026-11-21T0526-cpuset01-v4.11-lab07
   stress compare old.json new.json --fail-on 'fault.mid>5%' --fail-on 'max>2ms'
-  stress compare v5.15/ v6.1/ v6.12/ mainline/ --style mmtests";
+  stress compare v5.15/ v6.1/ v6.12/ mainline/ --format mmtests";
 
 /// How a comparison is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

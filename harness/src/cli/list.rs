@@ -33,29 +33,33 @@ fn list(what: Listed) -> String {
     }
 }
 
-/// Each workload with what it does and the axes that it tells apart, its options under it.
+/// Each workload on a line.
 fn workloads() -> String {
-    let mut text = String::from(
-        "Nodes and Movable memory that a machine lacks are made, and the run says so.\n",
-    );
+    let mut text = String::new();
     for workload in workloads::all() {
         let info = workload.info();
-        let axes = if info.axes.is_empty() { "no axis".to_owned() } else { info.axes.join(" ") };
-        let nodes =
-            if info.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", info.nodes) };
-        let _ = writeln!(text, "\n{:<18}{axes}; {nodes}", info.name);
-        text += &wrapped(info.about, 2);
-        for option in info.options {
-            let default = match option.default {
-                "" => String::new(),
-                default => format!(" [default: {default}]"),
-            };
-            let head = format!("--{} {}", option.name, option.value);
-            let _ = writeln!(text, "  {}", head.trim_end());
-            text += &wrapped(&format!("{}{default}", option.help), 6);
-        }
+        let line = format!("{:<18}{}", info.name, info.about);
+        let _ = writeln!(text, "{}", results::format::fit(&line, WIDTH));
     }
-    text
+    text + "\nOptions, axes and nodes of one: stress WORKLOAD --help\n"
+}
+
+/// A workload with what it does and the axes that it tells apart, its options under it.
+pub(super) fn workload(info: &workloads::Info) -> String {
+    let axes = if info.axes.is_empty() { "no axis".to_owned() } else { info.axes.join(" ") };
+    let nodes = if info.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", info.nodes) };
+    let mut text = format!("{:<18}{axes}; {nodes}\n", info.name);
+    text += &wrapped(info.about, 2);
+    for option in info.options {
+        let default = match option.default {
+            "" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
+        let head = format!("--{} {}", option.name, option.value);
+        let _ = writeln!(text, "  {}", head.trim_end());
+        text += &wrapped(&format!("{}{default}", option.help), 6);
+    }
+    text + "\nNodes and Movable memory that a machine lacks are made, and the run says so.\n"
 }
 
 /// The race points, in the order of the kernel's steps.
@@ -175,8 +179,10 @@ mod tests {
     #[test]
     fn every_workload_and_point_is_listed() {
         let text = list(Listed::Workloads);
+        assert_eq!(text.lines().count(), workloads::all().len() + 2, "{text}");
         for workload in workloads::all() {
-            assert!(text.contains(&format!("\n{} ", workload.info().name)), "{text}");
+            let name = workload.info().name;
+            assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{text}");
         }
         let text = list(Listed::Points);
         for point in Point::ALL {

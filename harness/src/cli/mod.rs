@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod explore;
+mod help;
 pub mod history;
 pub mod list;
 pub mod machine;
@@ -40,7 +41,7 @@ use exit::{Exit, Stop};
 /// # Errors
 /// A mistake, as one line with exit code 2; or help and version, which stop with exit code 0.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args = help::rewritten(args.into_iter().collect())?;
     let (mut cli, matches) = parse_line(args.clone())?;
     let defaults = config::defaults_file().filter(|_| cli.command.is_none());
     if cli.run.output.config.is_some() || defaults.is_some() {
@@ -92,7 +93,7 @@ fn parse_line(args: Vec<OsString>) -> Result<(Cli, clap::ArgMatches), Stop> {
 
 /// All flags, those that workloads declare included.
 pub fn command() -> clap::Command {
-    workload_args::add(Cli::command())
+    help::brief(workload_args::add(Cli::command()))
 }
 
 /// The policy of a `--variant`.
@@ -120,6 +121,9 @@ fn t_hint(value: &str) -> String {
 fn stop(error: &clap::Error) -> Stop {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Stop { exit: Exit::Ok, message: error.to_string() };
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Stop::usage(help::wants_command(&error.to_string()));
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();

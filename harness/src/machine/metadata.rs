@@ -22,6 +22,17 @@ pub const BYTES_PER_FRAME: u64 = 16;
 /// With both figures.
 pub fn check_room(machine: &Machine) -> Result<(), MachineInputError> {
     let needed = machine.managed_pages() * BYTES_PER_FRAME;
+    if let Some(left) = address_space_left().filter(|left| *left < needed) {
+        return Err(MachineInputError::flag(
+            "--memory",
+            format!(
+                "the frames of {} GiB need {} MiB of metadata, ulimit -v leaves {} MiB: ask for less, or raise it",
+                machine.managed_pages() >> 18,
+                needed >> 20,
+                left >> 20
+            ),
+        ));
+    }
     let Some(available) = available_bytes() else {
         return Ok(());
     };
@@ -37,6 +48,17 @@ pub fn check_room(machine: &Machine) -> Result<(), MachineInputError> {
             available >> 20
         ),
     ))
+}
+
+/// What `ulimit -v` leaves of the address space; `None` without one.
+pub fn address_space_left() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one rlimit that outlives the call.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    let used = super::read_to_string(Path::new("/proc/self/statm")).ok()?;
+    let pages: u64 = used.split(' ').next()?.parse().ok()?;
+    (told == 0 && limit.rlim_cur != libc::RLIM_INFINITY)
+        .then(|| limit.rlim_cur.saturating_sub(pages * 4096))
 }
 
 fn available_bytes() -> Option<u64> {

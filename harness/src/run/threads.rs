@@ -24,7 +24,7 @@ use workloads::{Env, Step, TaskBody, TaskSpec};
 
 use super::control::{Control, Phase, Slot, lock};
 use crate::cli::exit::Stop;
-use crate::machine::affinity;
+use crate::machine::{affinity, metadata};
 use crate::record::clock::Ticks;
 use crate::record::preemption::Usage;
 use crate::record::recorder::{Outbox, PathObserver, Paths, ThreadRecorder};
@@ -164,9 +164,11 @@ pub fn start_tasks(setup: &TaskSetup, tasks: Vec<TaskSpec>) -> Result<Vec<TaskHa
         match Builder::new().name(format!("task{}", index + 1)).spawn(body) {
             Ok(handle) => handles.push(handle),
             Err(e) => {
+                // First, while those that have started still hold what is short.
+                let stop = refused(&e, index, wanted);
                 setup.control.begin(Phase::Stop);
                 handles.into_iter().for_each(|h| drop(h.join()));
-                return Err(refused(&e, index, wanted));
+                return Err(stop);
             }
         }
     }
@@ -175,8 +177,14 @@ pub fn start_tasks(setup: &TaskSetup, tasks: Vec<TaskSpec>) -> Result<Vec<TaskHa
 
 /// The host refused a thread.
 fn refused(error: &io::Error, started: usize, wanted: usize) -> Stop {
+    // The system says the same (EAGAIN) for each of its limits.
+    let limit = if metadata::address_space_left().is_some_and(|left| left < 64 << 20) {
+        "ulimit -v"
+    } else {
+        "ulimit -u (or the cgroup's pids.max)"
+    };
     Stop::cannot_run(format!(
-        "the host refused thread {} of {wanted} ({error}): take fewer --threads, or raise ulimit -u",
+        "the host refused thread {} of {wanted} ({error}): take fewer --threads, or raise {limit}",
         started + 1
     ))
 }
