@@ -292,7 +292,7 @@ impl History {
 pub fn list_table(rows: &[RunRow]) -> String {
     let mut out = format!(
         "{:<17} {:<16} {:<24} {:>7} {:<12} {:>6} {:>8}  {}\n",
-        "STARTED", "WORKLOAD", "VARIANT", "THREADS", "HOST", "ROUNDS", "FINDINGS", "PATH"
+        "STARTED (UTC)", "WORKLOAD", "VARIANT", "THREADS", "HOST", "ROUNDS", "FINDINGS", "PATH"
     );
     for row in rows {
         let plain = |text: &str, width| crate::format::fit(&crate::format::plain(text), width);

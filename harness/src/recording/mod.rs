@@ -126,7 +126,7 @@ impl Reading {
             format!(" reading {}  {percent}%  {lines} records", self.path.display())
         };
         if let Some(bar) = &self.bar {
-            bar.set_message(text());
+            bar.set_message(results::escape::name(&text()).into_owned());
         } else if self.lines && self.last.elapsed() >= INTERVAL {
             say(format_args!("{}", text()));
             self.last = Instant::now();

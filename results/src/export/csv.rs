@@ -3,7 +3,7 @@
 use crate::compare::op_figures;
 use crate::schema::{Op, Run};
 
-/// The header and all rows; `round` is empty in the rows of a whole run.
+/// The header and all rows; `round` counts from 1, as on the screen, and is empty in the rows of a whole run.
 #[must_use]
 pub fn document(runs: &[&Run]) -> String {
     let mut out = "started,run_id,host,workload,variant,threads,round,figure,value\n".to_owned();
@@ -23,7 +23,7 @@ pub fn document(runs: &[&Run]) -> String {
         for (i, round) in run.rounds.iter().enumerate().filter(|(_, r)| r.complete) {
             for (name, op) in &round.ops {
                 figures(op, |figure, value| {
-                    row(&i.to_string(), &format!("{name}.{figure}"), value)
+                    row(&(i + 1).to_string(), &format!("{name}.{figure}"), value)
                 });
             }
         }
@@ -62,7 +62,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert!(rows[1].contains(",\"v4.11,exit=mm-users\",64,,fault.count,"), "{}", rows[1]);
         let p99 = run.rounds[1].ops["fault"].latency_ns.unwrap().p99;
-        assert!(rows.iter().any(|row| row.ends_with(&format!(",1,fault.p99_ns,{p99}"))), "{text}");
+        assert!(rows.iter().any(|row| row.ends_with(&format!(",2,fault.p99_ns,{p99}"))), "{text}");
         assert!(!text.contains("p9999_ns"), "too few samples for it");
         assert_eq!(field("=1+1"), "'=1+1");
         assert_eq!(field("a\"b"), "\"a\"\"b\"");

@@ -100,6 +100,7 @@ pub fn trend_table(figure: &str, series: &[Series]) -> String {
                 }
             }
             let started = point.run.started.get(..16).unwrap_or(&point.run.started);
+            let started = format!("{started}Z");
             let line = format!(
                 "  {started}  {:>14.2} {spread:<6} {change}  {}",
                 point.value,
