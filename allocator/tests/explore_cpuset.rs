@@ -109,7 +109,7 @@ fn fault(k: &Kernel, task: &Arc<Task>, mm: &Mm, full: bool) {
         explore::outcome("on to the OOM killer");
         // Both nodes have free pages all the time: whoever comes here would kill for nothing.
         if !full {
-            explore::report("premature_oom", "both nodes are free".to_owned());
+            explore::report("premature-oom", "both nodes are free".to_owned());
         }
     } else if events.iter().any(|e| e.point == Point::S19aCheck && e.args[0] == 1) {
         explore::outcome("started again");
@@ -132,7 +132,7 @@ fn assert_as_expected(world: World, family: Family, preemptions: u32) {
     let shows = policy.expects(family) == Some(Expect::Shows);
     let finds: Vec<_> = report.finds.iter().map(|f| (f.kind, f.preemptions)).collect();
     // One preemption: of A by U. U is switched away from where it waits for mmap_lock, or ends.
-    let expected = if shows { vec![("premature_oom", 1)] } else { vec![] };
+    let expected = if shows { vec![("premature-oom", 1)] } else { vec![] };
     assert_eq!(finds, expected, "{policy}");
     assert_eq!(shows, report.outcomes.contains_key("on to the OOM killer"));
 }

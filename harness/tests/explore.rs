@@ -25,14 +25,14 @@ fn cpuset01_of_v4_11_is_found_told_and_replayed() {
     let dir = temporary();
     let explore = ["explore", "--workload", "cpuset01", "--variant", "v4.11", "-o", "found"];
     let text = stress(dir.path(), &explore, 1);
-    assert!(text.contains("FOUND   premature_oom: 1 preemption"), "{text}");
+    assert!(text.contains("FOUND   premature-oom: 1 preemption"), "{text}");
     assert!(text.contains("excluded: by all"), "J1a-task: {text}");
     assert!(text.contains("Excluded by cpuset=intersection-recheck (902b62810a57)"), "{text}");
     let story = fs::read_to_string(dir.path().join("found/finding-1.txt")).expect("a story");
     assert!(text.contains(&story), "the first story is told");
     assert!(story.lines().count() <= 40, "{story}");
     assert!(story.lines().all(|l| l.chars().count() <= 72 || l.starts_with("Replay")), "{story}");
-    for step in ["D4 nodemask = {0}", "T3a mems {0", "S19a", "FOUND premature_oom", "<=="] {
+    for step in ["D4 nodemask = {0}", "T3a mems {0", "S19a", "FOUND premature-oom", "<=="] {
         assert!(story.contains(step), "{step} in\n{story}");
     }
     let replay = ["explore", "--replay", "found/finding-1.schedule"];
@@ -86,7 +86,7 @@ fn a_workloads_own_tasks_are_explored_and_replayed_too() {
     let own = ["explore", "--workload", "cpuset01", "--variant", "v4.11", "--threads", "2"];
     let args = [&own[..], &["--steps", "1", "--set", "policy=vma", "--preemptions", "1"]].concat();
     let text = stress(dir.path(), &[&args[..], &["-o", "."]].concat(), 1);
-    assert!(text.contains("FOUND   premature_oom: 1 preemption"), "{text}");
+    assert!(text.contains("FOUND   premature-oom: 1 preemption"), "{text}");
     let text = stress(dir.path(), &["explore", "--replay", "finding-1.schedule"], 1);
     assert!(text.contains("in the same order of points"), "{text}");
 }
@@ -100,7 +100,7 @@ fn the_matrix_differs_when_a_bug_is_planted() {
     assert!(text.contains("12 cells as expected"), "{text}");
     let plant = "cpuset=intersection-recheck:v4.13,cpuset=cookie-recheck";
     let text = stress(dir.path(), &[&args[..], &["--plant", plant]].concat(), 1);
-    assert!(text.contains("DIFFERS: found premature_oom"), "{text}");
+    assert!(text.contains("DIFFERS: found premature-oom"), "{text}");
     assert!(text.contains("11 of 12 cells as expected, 1 not"), "{text}");
 }
 

@@ -13,7 +13,7 @@
 //! every OOM is premature.
 //!
 //! **What counts besides.** A page on a node that its policy excludes is the oracle's finding
-//! `misplaced_page`; refusals are counted by errno.
+//! `misplaced-page`; refusals are counted by errno.
 
 use allocator::cpuset::{Cpuset, CpusetFlag};
 use allocator::ids::{CpuId, NodeId, PAGE_SIZE};

@@ -324,7 +324,7 @@ impl Scene for OfflineScene {
             ("pages_migrated", totals.migrated as f64, "pages"),
             ("migrations_failed", totals.not_migrated as f64, "tries"),
             ("strays_on_pcplists", totals.strays as f64, "tests"),
-            ("isolated_handed_out", handed_out as f64, "pages"),
+            ("isolated-handed-out", handed_out as f64, "pages"),
         ]
     }
 

@@ -81,7 +81,7 @@ fn samples_of_one_seed_find_the_premature_oom_and_not_its_cure() {
         let policy = Policy::parse(spec).expect(spec);
         let report = run(&Subject::World(world), policy, &config, |_| ControlFlow::Continue(()));
         assert_eq!(report.executed, 10_000, "{spec}");
-        report.finds.iter().any(|find| find.kind == "premature_oom")
+        report.finds.iter().any(|find| find.kind == "premature-oom")
     };
     assert!(found("v4.11"));
     assert!(!found("v4.13"));
@@ -97,7 +97,7 @@ fn a_variant_that_acts_as_the_one_before_it_differs() {
         Cell { policy: Policy::parse(policy).expect(policy), ..*cell.expect(variant) }
     };
     for (variant, acts_as, says) in [
-        ("intersection-recheck", "v4.13,cpuset=cookie-recheck", "found premature_oom"),
+        ("intersection-recheck", "v4.13,cpuset=cookie-recheck", "found premature-oom"),
         ("cookie-recheck", "v4.11,cpuset=swap", "not found in"),
     ] {
         let judged = search(&cell(variant, acts_as)).expect("a world");

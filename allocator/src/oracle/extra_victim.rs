@@ -6,10 +6,10 @@
 //!
 //! | mapped pages | MMF_OOM_SKIP was set by | class |
 //! |---|---|---|
-//! | some | its own exit path, or a reaper that had not walked its VMAs because mm_users was 0 or exit_mmap's own lock kept it out | `extra_victim` (J2-a, J2-b, J2-e) |
+//! | some | its own exit path, or a reaper that had not walked its VMAs because mm_users was 0 or exit_mmap's own lock kept it out | `extra-victim` (J2-a, J2-b, J2-e) |
 //! | some | a reaper that another writer of mmap_lock had kept out | `unreapable` (J2-h) |
-//! | some | a reaper that had walked, and passed over what its release does not reap | `left_by_reaper` |
-//! | none | anybody, after this request's last look for a page | `late_kill` (J2-g) |
+//! | some | a reaper that had walked, and passed over what its release does not reap | `left-by-reaper` |
+//! | none | anybody, after this request's last look for a page | `late-kill` (J2-g) |
 //!
 //! **Why the last row has a time.** A victim that was gone before the last look has nothing to do
 //! with this kill: the look would have found its pages.

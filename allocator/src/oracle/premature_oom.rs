@@ -9,7 +9,7 @@
 //! **Classes** (ARCHITECTURE.md#the-oracle): `definite`: at every sample since the last S7 some
 //! such zone, not always the same, by the exact and by the global counter; `drift`: by the exact
 //! one alone; `transient`: only a zone above its *min* mark, at the decision only (J1-d: legitimate
-//! by what was known). `premature_failure`: a failed request that had such a zone at every look
+//! by what was known). `premature-failure`: a failed request that had such a zone at every look
 //! since S1.
 //!
 //! **Differs from the allocator on purpose**: all zones of the machine are looked at, not those of

@@ -137,7 +137,8 @@ impl Kept {
                 "seed" => scene.seed = hex(value).ok_or_else(bad)?,
                 "set" => scene.options.push(value.to_owned()),
                 "variant" => value.clone_into(&mut kept.variant),
-                "kind" => value.clone_into(&mut kept.kind),
+                // Schedules of before have underscores.
+                "kind" => kept.kind = value.replace('_', "-"),
                 "hash" => kept.hash = hex(value).ok_or_else(bad)?,
                 "early-expiry" => kept.early_expiry = true,
                 _ => choices += line,

@@ -351,20 +351,20 @@ mod tests {
             trace.extend(did(1, Point::S7Retry, &format!("retry, pass {pass}")));
             trace.extend(did(1, Point::S17Retry, &format!("should_reclaim_retry: yes, {pass}")));
         }
-        trace.push(event(1, EventKind::Note { text: "FOUND premature_oom".to_owned() }));
+        trace.push(event(1, EventKind::Note { text: "FOUND premature-oom".to_owned() }));
         replay(trace)
     }
 
     #[test]
     fn a_race_stands_in_a_column_for_each_task() {
-        let lines = columns(&race(), "premature_oom", 30);
+        let lines = columns(&race(), "premature-oom", 30);
         assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:#?}");
         insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
     fn what_lies_far_from_switches_and_findings_goes_first() {
-        let lines = columns(&race(), "premature_oom", 9).join("\n");
+        let lines = columns(&race(), "premature-oom", 9).join("\n");
         assert!(lines.lines().count() <= 9, "{lines}");
         for kept in ["S1", "T3a", "FOUND", "left out"] {
             assert!(lines.contains(kept), "{kept} in\n{lines}");

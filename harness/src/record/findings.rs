@@ -46,7 +46,7 @@ const ABOUT_OOM: &[FindingKind] = &[
 /// The word of a kind in the record.
 pub fn kind_word(kind: FindingKind) -> String {
     let own = WORDS.iter().find(|(k, _)| *k == kind).map(|(_, word)| (*word).to_owned());
-    own.unwrap_or_else(|| kind.word().replace('_', "-"))
+    own.unwrap_or_else(|| kind.word().to_owned())
 }
 
 /// Does a kind count for the exit code? A verdict that hangs on the reaper's tries does not when

@@ -20,14 +20,14 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J1aVma,
         about: "a fault on a VMA bound to {0}; the cpuset moves from {0} to {1}",
-        shows: &["premature_oom", "premature_failure"],
+        shows: &["premature-oom", "premature-failure"],
         switches: 2,
         run: vma_policy,
     },
     World {
         family: Family::J1aTask,
         about: "task policy BIND {1} far from its CPU; the cpuset moves from {1} to {0}",
-        shows: &["premature_oom", "premature_failure", "panic"],
+        shows: &["premature-oom", "premature-failure", "panic"],
         switches: 2,
         run: task_policy,
     },

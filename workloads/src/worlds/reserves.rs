@@ -34,14 +34,14 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J3b,
         about: "two threads of one victim allocate in the kernel, and reclaim needs a page",
-        shows: &["reserve_empty"],
+        shows: &["reserve-empty"],
         switches: 0,
         run: |policy| depletion(policy, 1),
     },
     World {
         family: Family::J3bMany,
         about: "the same with two victims",
-        shows: &["reserve_empty"],
+        shows: &["reserve-empty"],
         switches: 0,
         run: |policy| depletion(policy, 2),
     },
@@ -55,14 +55,14 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J3d,
         about: "a victim asks atomically while pages come back",
-        shows: &["victim_denied"],
+        shows: &["victim-denied"],
         switches: 1,
         run: replaced_right,
     },
     World {
         family: Family::J3e,
         about: "a victim of a full cpuset while another node is free",
-        shows: &["cpuset_escape"],
+        shows: &["cpuset-escape"],
         switches: 0,
         run: escape,
     },

@@ -24,7 +24,7 @@ use super::{Outcome, World, find_larger};
 /// Kinds that no world may show unless that is what it is about.
 pub const NEVER: &[&str] = &[
     "conservation",
-    "use_after_free",
+    "use-after-free",
     "reserve",
     "panic",
     explore::MODEL_PANIC,

@@ -21,7 +21,7 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J4a,
         about: "a request keeps its zoneref while Movable in front of Normal goes away",
-        shows: &["premature_oom", "premature_failure", "panic"],
+        shows: &["premature-oom", "premature-failure", "panic"],
         switches: 2,
         run: lost_list,
     },
@@ -49,14 +49,14 @@ pub const WORLDS: &[World] = &[
     World {
         family: Family::J4e,
         about: "a request keeps its zoneref while Movable comes in front of Normal",
-        shows: &["unmovable_in_movable"],
+        shows: &["unmovable-in-movable"],
         switches: 2,
         run: grown_list,
     },
     World {
         family: Family::J4f,
         about: "a request bound to a node keeps its zoneref while that node's Movable goes away",
-        shows: &["misplaced_by_rebuild"],
+        shows: &["misplaced-by-rebuild"],
         switches: 2,
         run: lost_policy,
     },
