@@ -96,7 +96,7 @@ pub struct Outcome {
     pub text: String,
     /// Lines for stderr: what was left out, which gate could not be judged.
     pub warnings: Vec<String>,
-    /// 0; 5 if a gate was crossed; 2 if a gate could not be judged.
+    /// 0; 5 if a gate was crossed; 6 if one is suspect or could not be judged.
     pub exit: i32,
 }
 
@@ -177,33 +177,46 @@ pub fn outcome(
     let text = show(&comparisons, style, runs);
     let mut exit = 0;
     for comparison in &comparisons {
-        let gated = comparison.metrics.iter().any(|row| row.gate.is_some());
+        if comparison.metrics.iter().all(|row| row.gate.is_none()) {
+            continue;
+        }
         let sides = format!("{} against {}", comparison.new.label, comparison.base.label);
-        exit = match comparison.verdict {
-            Verdict::Fail => 5,
-            Verdict::TooFewRounds if gated => {
-                warnings.push(if (comparison.pairs as usize) < FEWEST_PAIRS {
-                    format!(
-                        "compare: {sides}: {} pairs of rounds, {FEWEST_PAIRS} needed to judge a gate; use --rounds 10",
-                        comparison.pairs
-                    )
-                } else {
-                    format!(
-                        "compare: {sides}: a gated figure is missing or 0 in too many rounds to be judged; use longer rounds"
-                    )
-                });
-                if exit == 5 { 5 } else { 2 }
+        let why = match comparison.verdict {
+            Verdict::Ok | Verdict::Fail => None,
+            Verdict::Suspect => Some(
+                "a gated figure is past its limit, but not for sure; use more rounds".to_owned(),
+            ),
+            Verdict::BelowClock => Some(
+                "the clock's step hides whether a gate held; gate a mean, as in 'alloc.mid>5%'"
+                    .to_owned(),
+            ),
+            Verdict::TooFewRounds if (comparison.pairs as usize) < FEWEST_PAIRS => Some(format!(
+                "{} pairs of rounds, {FEWEST_PAIRS} needed to judge a gate; use --rounds 10",
+                comparison.pairs
+            )),
+            Verdict::TooFewRounds => Some(
+                "a gated figure is missing or 0 in too many rounds to be judged; use longer rounds"
+                    .to_owned(),
+            ),
+            Verdict::Interrupted => {
+                Some("a run was interrupted, so no gate is judged; run it again".to_owned())
             }
-            Verdict::Interrupted if gated => {
-                warnings.push(format!(
-                    "compare: {sides}: a run was interrupted, so no gate is judged; run it again"
-                ));
-                if exit == 5 { 5 } else { 2 }
-            }
-            Verdict::Ok | Verdict::Suspect | Verdict::TooFewRounds | Verdict::Interrupted => exit,
         };
+        warnings.extend(why.map(|why| format!("compare: {sides}: {why}")));
+        exit = worse(exit, comparison.verdict.outcome().exit());
     }
     Outcome { comparisons, text, warnings, exit }
+}
+
+/// The worse of two exit codes of gates: what failed hides what was not judged.
+#[must_use]
+pub fn worse(one: i32, other: i32) -> i32 {
+    let rank = |code: i32| match code {
+        0 => 0,
+        6 => 1,
+        _ => 2,
+    };
+    if rank(other) > rank(one) { other } else { one }
 }
 
 /// The document in one of the layouts.
@@ -239,8 +252,10 @@ pub fn compare_runs(base: &[&Run], new: &[&Run], options: &Options) -> Result<Co
     let columns = figures::columns(&pairs, &options.gates, options.all_figures);
     let interrupted = base.iter().chain(new).any(|run| run.interrupted);
     let mut metrics = rows(&columns, first, options);
+    let step = |run: &Run| run.clock.step_ns.unwrap_or(0.0);
+    let step_ns = step(first).max(step(second));
     for gate in &options.gates {
-        gate.judge(&mut metrics, interrupted, options.seed)?;
+        gate.judge(&mut metrics, interrupted, step_ns, options.seed)?;
     }
     holm_over_family(&mut metrics, !options.gates.is_empty());
     let labels = options
@@ -362,6 +377,8 @@ pub(crate) fn worst_verdict(metrics: &[MetricRow], pairs: usize, interrupted: bo
         Verdict::Fail
     } else if pairs < FEWEST_PAIRS || any(Verdict::TooFewRounds) {
         Verdict::TooFewRounds
+    } else if any(Verdict::BelowClock) {
+        Verdict::BelowClock
     } else if any(Verdict::Suspect) {
         Verdict::Suspect
     } else {

@@ -21,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use comparison::{
-    Comparison, CountRow, CountSide, Difference, Interval, MetricRow, MetricSide, RunSide, Summary,
-    Verdict,
+    Comparison, CountRow, CountSide, Difference, GateOutcome, Interval, MetricRow, MetricSide,
+    RunSide, Summary, Verdict,
 };
 pub use finding::{Class, Finding, FindingRef, TimelineEvent};
 pub use host::{Host, HostNode, Load, Mitigation, Pressure};
@@ -235,6 +235,14 @@ pub struct Round {
 }
 
 impl Run {
+    /// Whether rounds ended and not one operation did in any of them: whatever was asked of the run,
+    /// it does not know.
+    #[must_use]
+    pub fn measured_nothing(&self) -> bool {
+        let mut rounds = self.whole_rounds().peekable();
+        rounds.peek().is_some() && rounds.all(|r| r.ops.values().all(|op| op.count == 0))
+    }
+
     /// Rounds that ran to their end: the only ones that a test or a gate looks at.
     pub fn whole_rounds(&self) -> impl Iterator<Item = &Round> {
         self.rounds.iter().filter(|round| round.complete)

@@ -47,7 +47,8 @@ Examples:
 All flags: stress --help; a workload's own: stress WORKLOAD --help
 
 Exit codes: 0 all well; 1 findings; 2 usage or bad input; 3 this machine can't run it;
-5 a regression past its gate; 130, 143 interrupted, the partial result is written.";
+5 a regression past its gate; 6 nothing wrong is known, but something was not judged,
+proven or reached; 130, 143 interrupted, the partial result is written.";
 
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
@@ -239,9 +240,9 @@ pub struct VerdictArgs {
     /// Keep this run under a name
     #[arg(long, value_name = "NAME")]
     pub save_baseline: Option<String>,
-    /// A baseline that does not exist yet is no error
-    #[arg(long)]
-    pub baseline_lenient: bool,
+    /// What can't be judged, as a baseline that does not exist yet, is no error: exit 0 instead of 6
+    #[arg(long, alias = "baseline-lenient")]
+    pub lenient: bool,
     /// Slow an operation down on purpose, to see whether a gate finds it: fault=10%, or
     /// 2:fault=10% for the second variant
     #[arg(long, value_name = "[VARIANT:]OP=PERCENT", value_parser = super::slow_down::parse)]

@@ -19,7 +19,7 @@ use crate::show::say;
 pub struct Judged {
     /// The comparison, for people; empty without one.
     pub text: String,
-    /// 0, 5 past a gate, 2 if something could not be judged.
+    /// 0, 5 past a gate, 6 if something could not be judged.
     pub gate: i32,
 }
 
@@ -50,7 +50,7 @@ pub fn judge(args: &VerdictArgs, runs: &[Run], file: &Path) -> Result<Judged, St
                 last: None,
                 except: Vec::new(),
                 fail_on: args.fail_on.clone(),
-                lenient: args.baseline_lenient,
+                lenient: args.lenient,
                 style: Style::Robot,
             },
         )?;

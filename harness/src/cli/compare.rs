@@ -21,6 +21,9 @@ pub struct CompareCommand {
     /// Gate: exit 5 if the whole interval of a figure lies past its limit
     #[arg(long, value_name = "GATE")]
     pub fail_on: Vec<String>,
+    /// A gate that can't be judged is no error: exit 0 instead of 6
+    #[arg(long)]
+    pub lenient: bool,
     /// Layout
     #[arg(long = "format", visible_alias = "style", value_enum, default_value_t = Style::Robot)]
     pub style: Style,
@@ -86,7 +89,8 @@ pub fn run(args: &CompareCommand) -> Result<Exit, Stop> {
     })?;
     print(&color::paint(&outcome.text, When::Auto))?;
     outcome.warnings.iter().for_each(|w| say(format_args!("stress: {w}")));
-    Ok(exit(outcome.exit))
+    let exit = exit(outcome.exit);
+    Ok(if exit == Exit::NotJudged && args.lenient { Exit::Ok } else { exit })
 }
 
 /// The exit code of a gate.
@@ -94,6 +98,7 @@ pub(super) fn exit(code: i32) -> Exit {
     match code {
         0 => Exit::Ok,
         5 => Exit::Regression,
+        6 => Exit::NotJudged,
         _ => Exit::Usage,
     }
 }

@@ -25,6 +25,9 @@ pub enum Exit {
     CannotRun,
     /// A figure past its gate.
     Regression,
+    /// Nothing is known to be wrong, but something that was asked for was not judged, proven or
+    /// reached. Behind [`Exit::Findings`] and [`Exit::Regression`].
+    NotJudged,
     /// SIGINT: the partial result was written.
     Interrupted,
     /// SIGTERM: the partial result was written.
@@ -40,6 +43,7 @@ impl Exit {
             Self::Usage => 2,
             Self::CannotRun => 3,
             Self::Regression => 5,
+            Self::NotJudged => 6,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -128,10 +132,11 @@ mod tests {
             Exit::Usage,
             Exit::CannotRun,
             Exit::Regression,
+            Exit::NotJudged,
             Exit::Interrupted,
             Exit::Terminated,
         ];
         let codes: Vec<u8> = all.iter().map(|e| e.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 5, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 5, 6, 130, 143]);
     }
 }

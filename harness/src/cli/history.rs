@@ -89,9 +89,9 @@ pub enum Action {
         /// How many equal nights make the baseline [default: 10]
         #[arg(long, value_name = "N")]
         last: Option<usize>,
-        /// A first night without baseline is well
-        #[arg(long)]
-        baseline_lenient: bool,
+        /// What can't be judged, as a first night, is no error: exit 0 instead of 6
+        #[arg(long, alias = "baseline-lenient")]
+        lenient: bool,
         /// Layout
         #[arg(long, value_enum, default_value_t = Style::Robot)]
         style: Style,
@@ -178,7 +178,7 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
             print(&history::plot(figure, &series, *width, *height))?;
             Ok(Exit::Ok)
         }
-        Action::Check { inputs, fail_on, baseline, last, baseline_lenient, style } => {
+        Action::Check { inputs, fail_on, baseline, last, lenient, style } => {
             let outcome = history::check(
                 &history,
                 &CheckArgs {
@@ -187,7 +187,7 @@ pub fn run(args: &HistoryCommand) -> Result<Exit, Stop> {
                     last: *last,
                     except: Vec::new(),
                     fail_on: fail_on.clone(),
-                    lenient: *baseline_lenient,
+                    lenient: *lenient,
                     style: (*style).into(),
                 },
             )?;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use results::compare::{self, Gate, Style};
 use results::export::ktap;
 use results::report::curve;
-use results::schema::{Comparison, Run, RunSet, VERSION, Verdict};
+use results::schema::{Comparison, GateOutcome, Run, RunSet, VERSION, Verdict};
 use results::store;
 use workloads::Workload;
 
@@ -69,7 +69,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
         }
     }
     show(args, &outcomes)?;
-    let exit = exit_of(&outcomes);
+    let exit = exit_of(&outcomes, args.verdict.lenient);
     if outcomes.iter().any(Outcome::is_wedged) {
         // Threads that can't end must not keep the process.
         std::process::exit(i32::from(exit.code()));
@@ -95,7 +95,7 @@ struct Outcome {
     session: Session,
     runs: Vec<Run>,
     comparisons: Vec<Comparison>,
-    /// 0, 5 or 2 as the gates say.
+    /// 0, 5 or 6 as the gates say.
     gate: i32,
     /// What the baseline said.
     baseline: Judged,
@@ -219,7 +219,7 @@ pub(crate) fn suspect(runs: &[Run], gates: &[Gate], plan: &Plan) -> Result<Optio
         return Ok(None);
     }
     let outcome = compared(runs, gates, plan.seed)?;
-    if outcome.exit != 0 {
+    if outcome.exit == 5 {
         return Ok(None);
     }
     let mut rows = outcome.comparisons.iter().flat_map(|c| &c.metrics);
@@ -356,7 +356,7 @@ fn show(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), Stop> {
         Format::Text => {
             for (index, outcome) in outcomes.iter().enumerate() {
                 let text = if args.output.quiet {
-                    outcome.runs.iter().map(verdict_line).collect()
+                    outcome.runs.iter().map(|run| verdict_line(run, outcome)).collect()
                 } else {
                     let (runs, file) = (&outcome.runs, outcome.file.as_deref());
                     let percentiles = &args.output.percentiles;
@@ -398,29 +398,43 @@ fn json(outcomes: &[Outcome]) -> String {
     store::to_json(&set(&runs, &comparisons))
 }
 
-fn verdict_line(run: &Run) -> String {
+/// Workload, variant and the worst that is known of the run, in the words of its exit code.
+fn verdict_line(run: &Run, outcome: &Outcome) -> String {
     let counted = run.findings.iter().filter(|f| f.counts).count();
+    let gates = outcome
+        .comparisons
+        .iter()
+        .filter(|c| c.new.run_ids.contains(&run.run_id))
+        .filter(|c| c.metrics.iter().any(|row| row.gate.is_some()));
+    let gate = gates.map(|c| c.verdict.outcome()).max_by_key(|o| o.exit() % 6);
     let verdict = match counted {
         0 if run.interrupted => "interrupted".to_owned(),
-        0 => "ok".to_owned(),
+        0 if run.measured_nothing() => "not judged (nothing was measured)".to_owned(),
+        0 => match gate {
+            Some(GateOutcome::Held) | None => match outcome.baseline.gate {
+                0 => "ok".to_owned(),
+                5 => "FAIL (past a gate against the baseline)".to_owned(),
+                _ => "not judged (against the baseline)".to_owned(),
+            },
+            Some(outcome) => outcome.text(),
+        },
         n => format!("{n} found"),
     };
     format!("{}  {}  {verdict}\n", run.workload, run.variant.name)
 }
 
-fn exit_of(outcomes: &[Outcome]) -> Exit {
+fn exit_of(outcomes: &[Outcome], lenient: bool) -> Exit {
     if let Some(signal) = outcomes.iter().find_map(|o| o.session.signal) {
         return signal;
     }
-    let codes: Vec<i32> = outcomes.iter().flat_map(|o| o.runs.iter().map(|r| r.exit)).collect();
-    let gates: Vec<i32> = outcomes.iter().flat_map(|o| [o.gate, o.baseline.gate]).collect();
-    if codes.contains(&1) {
-        Exit::Findings
-    } else if gates.contains(&5) {
-        Exit::Regression
-    } else if gates.contains(&2) {
-        Exit::Usage
-    } else {
-        Exit::Ok
+    let runs = outcomes.iter().flat_map(|o| o.runs.iter().map(|r| r.exit));
+    let gates = outcomes.iter().flat_map(|o| [o.gate, o.baseline.gate]);
+    let codes: Vec<i32> = runs.chain(gates).collect();
+    let is = |exit: Exit| codes.contains(&i32::from(exit.code()));
+    // What is wrong for sure hides what nobody knows.
+    let order = [Exit::Findings, Exit::Regression, Exit::Usage, Exit::NotJudged];
+    match order.into_iter().find(|exit| is(*exit)) {
+        Some(Exit::NotJudged) if lenient => Exit::Ok,
+        found => found.unwrap_or(Exit::Ok),
     }
 }

@@ -75,9 +75,9 @@ pub enum Action {
         /// A named baseline instead of the last nights
         #[arg(long, value_name = "NAME")]
         baseline: Option<String>,
-        /// A first night without baseline is well
-        #[arg(long)]
-        baseline_lenient: bool,
+        /// What can't be judged, as a first night, is no error: exit 0 instead of 6
+        #[arg(long, alias = "baseline-lenient")]
+        lenient: bool,
         /// Let a name stand for these runs if they pass
         #[arg(long, value_name = "NAME")]
         save_baseline: Option<String>,
@@ -92,9 +92,9 @@ pub enum Action {
         /// Notes about the host's state are errors: exit 3
         #[arg(long)]
         strict_host: bool,
-        /// A first night without baseline is well
-        #[arg(long)]
-        baseline_lenient: bool,
+        /// What can't be judged, as a first night, is no error: exit 0 instead of 6
+        #[arg(long, alias = "baseline-lenient")]
+        lenient: bool,
         /// Let a name stand for this night's runs if they pass
         #[arg(long, value_name = "NAME")]
         save_baseline: Option<String>,
@@ -115,15 +115,7 @@ pub fn run(args: &SweepCommand) -> Result<Exit, Stop> {
             let sweep = sweep(plan, output.as_deref(), *strict_host)?;
             index.map_or_else(|| sweep.run_all(), |index| sweep.run_one(index))
         }
-        Action::Finish {
-            plan,
-            output,
-            history,
-            fail_on,
-            baseline,
-            baseline_lenient,
-            save_baseline,
-        } => {
+        Action::Finish { plan, output, history, fail_on, baseline, lenient, save_baseline } => {
             let sweep = sweep(plan, output.as_deref(), false)?;
             let mut judging = sweep.plan.night.clone();
             if !fail_on.is_empty() {
@@ -133,24 +125,19 @@ pub fn run(args: &SweepCommand) -> Result<Exit, Stop> {
                 judging.baseline.clone_from(baseline);
                 judging.last = None;
             }
-            judging.baseline_lenient |= baseline_lenient;
+            judging.lenient |= lenient;
             finish::finish(&sweep, history, &judging, save_baseline.as_deref())
         }
-        Action::Night {
-            matrix,
-            output,
-            strict_host,
-            baseline_lenient,
-            save_baseline,
-            slow_down,
-        } => night::run(&NightArgs {
-            matrix: matrix.clone(),
-            nights: output.clone(),
-            baseline_lenient: *baseline_lenient,
-            save_baseline: save_baseline.clone(),
-            extra: extra(*strict_host),
-            slow_down: slow_down.clone(),
-        }),
+        Action::Night { matrix, output, strict_host, lenient, save_baseline, slow_down } => {
+            night::run(&NightArgs {
+                matrix: matrix.clone(),
+                nights: output.clone(),
+                lenient: *lenient,
+                save_baseline: save_baseline.clone(),
+                extra: extra(*strict_host),
+                slow_down: slow_down.clone(),
+            })
+        }
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
         });
         assert!(busy.unwrap_err().contains("more than 1 s of CPU time"));
         let mut greedy = Vec::<u8>::new();
-        let room = layout(move || match greedy.try_reserve_exact(BYTES as usize) {
+        let room = layout(move || match greedy.try_reserve_exact(2 * BYTES as usize) {
             Ok(()) => Ok(Layout::default()),
             Err(_) => Err("no room".to_owned()),
         });

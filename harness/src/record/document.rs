@@ -66,6 +66,14 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
     let stats = figures_of.iter().fold(Stats::default(), |all, r| all.plus(r.stats));
     let found = found(plan, &rounds, heading, variant);
     let counted = counted(plan, &rounds);
+    let mut notes = notes(plan, &rounds);
+    let measured = whole.is_empty() || ops.values().any(|op| op.count > 0);
+    if !measured {
+        notes.push(
+            "nothing was measured: no operation ended in any round: use a longer --duration"
+                .to_owned(),
+        );
+    }
     let name = &plan.variants[variant].name;
     let mut host = heading.host.clone();
     host.involuntary_switches = Some(rounds.iter().map(|r| r.usage.involuntary_switches).sum());
@@ -115,8 +123,10 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         findings: found.into_iter().map(|(_, f)| f).collect(),
         planned_rounds: plan.rounds,
         interrupted: session.is_cut,
-        notes: notes(plan, &rounds),
-        exit: i32::from(exit(session.signal, counted > 0 && !heading.allow_findings).code()),
+        notes,
+        exit: i32::from(
+            exit(session.signal, counted > 0 && !heading.allow_findings, measured).code(),
+        ),
         merged_from: Vec::new(),
     }
 }
@@ -134,10 +144,11 @@ fn fidelity(of: &workloads::Fidelity) -> Fidelity {
 }
 
 /// The exit code without a comparison's gates.
-pub fn exit(signal: Option<Exit>, has_findings: bool) -> Exit {
+pub fn exit(signal: Option<Exit>, has_findings: bool, measured: bool) -> Exit {
     match signal {
         Some(signal) => signal,
         None if has_findings => Exit::Findings,
+        None if !measured => Exit::NotJudged,
         None => Exit::Ok,
     }
 }

@@ -51,7 +51,7 @@ pub struct Ended {
 impl Ended {
     /// Did it run to its end, whatever it found?
     pub fn is_done(&self) -> bool {
-        matches!(self.exit, Some(0 | 1 | 5))
+        matches!(self.exit, Some(0 | 1 | 5 | 6))
     }
 
     /// Was it interrupted, and is to be run again?
@@ -65,6 +65,7 @@ impl Ended {
             Some(0) => "ok".to_owned(),
             Some(1) => "FOUND".to_owned(),
             Some(5) => "past a gate".to_owned(),
+            Some(6) => "not judged".to_owned(),
             Some(130 | 143) => "interrupted".to_owned(),
             Some(2) => "refused (exit 2)".to_owned(),
             Some(3) => "can't run here (exit 3)".to_owned(),
@@ -235,6 +236,7 @@ pub fn exit_of(ended: &Ended) -> Exit {
         Some(1) => Exit::Findings,
         Some(2) => Exit::Usage,
         Some(5) => Exit::Regression,
+        Some(6) => Exit::NotJudged,
         Some(130) => Exit::Interrupted,
         Some(143) => Exit::Terminated,
         Some(_) | None => Exit::CannotRun,
@@ -251,6 +253,7 @@ pub fn worst(exits: &[Exit]) -> Exit {
         Exit::Regression,
         Exit::Usage,
         Exit::CannotRun,
+        Exit::NotJudged,
     ];
     order.into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Ok)
 }
@@ -293,6 +296,8 @@ mod tests {
         check(&[], Exit::Ok);
         check(&[Exit::Ok, Exit::Regression, Exit::Findings], Exit::Findings);
         check(&[Exit::CannotRun, Exit::Usage, Exit::Regression], Exit::Regression);
+        check(&[Exit::Ok, Exit::NotJudged], Exit::NotJudged);
+        check(&[Exit::NotJudged, Exit::Regression], Exit::Regression);
         check(&[Exit::Findings, Exit::Interrupted], Exit::Interrupted);
     }
 

@@ -13,7 +13,7 @@ use indexmap::IndexSet;
 use results::compare::{self, Gate, Style};
 use results::history::{self, CheckArgs, History};
 use results::report;
-use results::schema::{Comparison, MetricRow, Run, Verdict};
+use results::schema::{Comparison, GateOutcome, MetricRow, Run, Verdict};
 use results::store::{self, Loaded};
 use serde::Serialize;
 
@@ -62,6 +62,8 @@ pub struct CellResult {
     pub failed: Vec<String>,
     /// What may be, one line each: more rounds are needed.
     pub suspect: Vec<String>,
+    /// What could not be judged, and why, one line each.
+    pub not_judged: Vec<String>,
 }
 
 /// The judge of a sweep, and what it found so far.
@@ -186,23 +188,30 @@ impl<'a> Judge<'a> {
                 last: self.judging.last,
                 except: self.tonight.clone(),
                 fail_on,
-                lenient: self.judging.baseline_lenient,
+                lenient: self.judging.lenient,
                 style: Style::Robot,
             },
         )?;
         for comparison in &outcome.comparisons {
             for row in &comparison.metrics {
                 let told = tell(row, comparison);
-                match row.verdict {
-                    Some(Verdict::Fail) => result.failed.push(told),
-                    Some(Verdict::Suspect) => result.suspect.push(told),
-                    Some(Verdict::Ok | Verdict::TooFewRounds | Verdict::Interrupted) | None => {}
+                match row.verdict.map(Verdict::outcome) {
+                    Some(GateOutcome::Failed) => result.failed.push(told),
+                    Some(GateOutcome::Suspect) => result.suspect.push(told),
+                    Some(GateOutcome::NotJudged(why)) => {
+                        result.not_judged.push(format!("{why}: {told}"));
+                    }
+                    Some(GateOutcome::Held) | None => {}
                 }
             }
+        }
+        if outcome.comparisons.len() < loaded.len() {
+            result.not_judged.extend(outcome.warnings.iter().cloned());
         }
         self.exits.push(match outcome.exit {
             0 => Exit::Ok,
             5 => Exit::Regression,
+            6 => Exit::NotJudged,
             _ => Exit::Usage,
         });
         self.comparisons.extend(outcome.comparisons);
@@ -225,7 +234,7 @@ impl<'a> Judge<'a> {
 
     /// Moves a named baseline here, if all is well.
     fn keep_baseline(&self, name: &str, exit: Exit) -> Result<(), Stop> {
-        let is_first = self.comparisons.is_empty() && exit == Exit::Usage;
+        let is_first = self.comparisons.is_empty() && exit == Exit::NotJudged;
         if exit != Exit::Ok && !is_first {
             say(format_args!("stress: note: baseline '{name}' stays: this sweep did not pass"));
             return Ok(());
@@ -293,9 +302,14 @@ impl<'a> Judge<'a> {
             let word = cell.ended.as_ref().map_or("not run".to_owned(), Ended::word);
             let (name, runs, gates) = (&cell.name, cell.runs.len(), cell.gates);
             let _ = writeln!(text, "{name:<40} {runs:>2} runs {gates:>2} gates  {word}");
-            for (head, lines) in [("FAIL", &cell.failed), ("suspect", &cell.suspect)] {
+            let lines = [
+                ("FAIL", &cell.failed),
+                ("suspect", &cell.suspect),
+                ("not judged", &cell.not_judged),
+            ];
+            for (head, lines) in lines {
                 for line in lines {
-                    let _ = writeln!(text, "  {head:<8} {line}");
+                    let _ = writeln!(text, "  {head:<10} {line}");
                 }
             }
         }
@@ -307,11 +321,14 @@ impl<'a> Judge<'a> {
         let of = |f: fn(&CellResult) -> usize| self.cells.iter().map(f).sum::<usize>();
         let (runs, gates) = (of(|c| c.runs.len()), of(|c| c.gates));
         let what = match exit {
-            Exit::Ok => {
-                let suspects = first_of(self.told(|c| &c.suspect));
-                suspects
-                    .map_or(format!("{gates} gates held"), |s| format!("suspect, more rounds: {s}"))
-            }
+            Exit::Ok => match self.told(|c| &c.not_judged).len() {
+                0 => format!("{gates} gates held"),
+                n => format!("{n} not judged, allowed by --lenient"),
+            },
+            Exit::NotJudged => first_of(self.told(|c| &c.suspect))
+                .map(|s| format!("suspect, more rounds: {s}"))
+                .or_else(|| first_of(self.told(|c| &c.not_judged)))
+                .unwrap_or_else(|| format!("nothing was measured: {}", self.that_ended(exit))),
             Exit::Findings => format!("findings in {}", self.that_ended(exit)),
             Exit::Regression => first_of(self.told(|c| &c.failed))
                 .unwrap_or_else(|| format!("past a gate of its own: {}", self.that_ended(exit))),
@@ -378,7 +395,8 @@ fn word(exit: Exit) -> &'static str {
         Exit::Ok => "ok",
         Exit::Findings => "FOUND",
         Exit::Regression => "FAIL",
-        Exit::Usage => "NOT JUDGED",
+        Exit::NotJudged => "NOT JUDGED",
+        Exit::Usage => "REFUSED",
         Exit::CannotRun => "NOT DONE",
         Exit::Interrupted | Exit::Terminated => "INTERRUPTED",
     }

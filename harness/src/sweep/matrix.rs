@@ -22,7 +22,7 @@ const OURS: &[&str] = &[
     "verbose",
     "baseline",
     "save_baseline",
-    "baseline_lenient",
+    "lenient",
 ];
 
 /// Cells of a plan; lists multiply, and a slip of the pen makes millions.

@@ -29,7 +29,7 @@ pub struct NightArgs {
     /// Where all nights are.
     pub nights: PathBuf,
     /// A first night without baseline is well.
-    pub baseline_lenient: bool,
+    pub lenient: bool,
     /// Let a name stand for this night's runs if it passes.
     pub save_baseline: Option<String>,
     /// Flags added to each cell's own.
@@ -44,7 +44,7 @@ pub struct NightArgs {
 /// Another night is at work here; a bad matrix; what can't be written.
 pub fn run(args: &NightArgs) -> Result<Exit, Stop> {
     let mut plan = matrix::plan(&args.matrix)?;
-    plan.night.baseline_lenient |= args.baseline_lenient;
+    plan.night.lenient |= args.lenient;
     let _lock = hold(&args.nights.join(".night.lock"), "another night is at work here")?;
     let dir = match unfinished(&args.nights, &plan)? {
         Some(dir) => {

@@ -41,8 +41,9 @@ pub struct Judging {
     pub baseline: Option<String>,
     /// How many equal nights make the baseline; 10 unless given.
     pub last: Option<usize>,
-    /// A first night without baseline is well.
-    pub baseline_lenient: bool,
+    /// What can't be judged, as a first night, is no error.
+    #[serde(alias = "baseline-lenient")]
+    pub lenient: bool,
     /// Figures whose history the report shows; by itself those of the gates.
     pub trend: Vec<String>,
 }

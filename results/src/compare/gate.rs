@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::figures::OP_FIGURES;
 use super::stats::{self, FEWEST_PAIRS};
 use crate::error::{Error, Result};
-use crate::schema::{MetricRow, Verdict};
+use crate::schema::{Interval, MetricRow, Verdict};
 
 /// A limit on one figure of one operation or of all: `fault.p99>5%`, `max>2ms`,
 /// `fault.ops_per_s<-5%`.
@@ -152,15 +152,24 @@ impl Gate {
     }
 
     /// Writes gate and verdict into the rows that it is on. Where two gates are on one figure, the
-    /// worse verdict stays.
+    /// worse verdict stays. `step_ns`: by what the clock that took the times moves.
     ///
     /// # Errors
     /// It is on no row.
-    pub(super) fn judge(&self, rows: &mut [MetricRow], interrupted: bool, seed: u64) -> Result<()> {
+    pub(super) fn judge(
+        &self,
+        rows: &mut [MetricRow],
+        interrupted: bool,
+        step_ns: f64,
+        seed: u64,
+    ) -> Result<()> {
         let mut found = false;
         for row in rows.iter_mut().filter(|row| self.names(&row.name)) {
             found = true;
-            let verdict = if interrupted { Verdict::Interrupted } else { self.verdict(row, seed) };
+            let verdict = match interrupted {
+                true => Verdict::Interrupted,
+                false => self.verdict(row, step_ns, seed),
+            };
             if row.verdict.is_none_or(|old| severity(old) < severity(verdict)) {
                 row.gate = Some(self.text.clone());
                 row.verdict = Some(verdict);
@@ -181,16 +190,14 @@ impl Gate {
         )))
     }
 
-    fn verdict(&self, row: &MetricRow, seed: u64) -> Verdict {
+    fn verdict(&self, row: &MetricRow, step_ns: f64, seed: u64) -> Verdict {
         let (point, interval, limit) = match self.limit {
             Limit::Percent(limit) => (row.change_percent, row.interval_percent, limit),
             Limit::Value(limit) => {
                 let logs: Vec<f64> =
                     row.new.samples.iter().filter(|s| **s > 0.0).map(|s| s.ln()).collect();
-                let interval = stats::bootstrap(&[&logs], seed).map(|i| crate::schema::Interval {
-                    low: i[0].low.exp(),
-                    high: i[0].high.exp(),
-                });
+                let interval = stats::bootstrap(&[&logs], seed)
+                    .map(|i| Interval { low: i[0].low.exp(), high: i[0].high.exp() });
                 (stats::mean(&logs).map(f64::exp), interval, limit)
             }
         };
@@ -201,14 +208,42 @@ impl Gate {
             row.new.samples.len() >= FEWEST_PAIRS,
             "an interval needs {FEWEST_PAIRS} samples"
         );
-        let past = |value: f64| self.past(value, limit);
-        let relative = matches!(self.limit, Limit::Percent(_));
-        if !past(point) || (relative && row.below_clock) {
-            Verdict::Ok
-        } else if past(interval.low) && past(interval.high) {
+        let wholly = |i: Interval| self.past(i.low, limit) && self.past(i.high, limit);
+        let touches = |i: Interval| self.past(i.low, limit) || self.past(i.high, limit);
+        let widened = self.widened(row, interval, step_ns / 2.0);
+        if wholly(widened) {
             Verdict::Fail
-        } else {
+        } else if wholly(interval) || touches(widened) && !touches(interval) {
+            // Only the clock's step stands between the interval and a verdict.
+            Verdict::BelowClock
+        } else if self.past(point, limit) {
             Verdict::Suspect
+        } else {
+            Verdict::Ok
+        }
+    }
+
+    /// The interval, widened by what each side's figure may be off: `half` a step of the clock.
+    /// Means are of many readings, in which steps even out.
+    fn widened(&self, row: &MetricRow, interval: Interval, half: f64) -> Interval {
+        let evens_out = row.name.ends_with(".mid_ns") || row.name.ends_with(".mean_ns");
+        if half <= 0.0 || !row.name.ends_with("_ns") || evens_out {
+            return interval;
+        }
+        let (Some(base), Some(new)) = (row.base.mean, row.new.mean) else { return interval };
+        match self.limit {
+            Limit::Value(_) => Interval { low: interval.low - half, high: interval.high + half },
+            Limit::Percent(_) => {
+                let ratio = |percent: f64, new_off: f64, base_off: f64| {
+                    let (new, base) = ((new + new_off) / new, (base + base_off) / base);
+                    let ratio = (1.0 + percent / 100.0) * new.max(0.0) / base.max(0.0);
+                    (ratio - 1.0) * 100.0
+                };
+                Interval {
+                    low: ratio(interval.low, -half, half),
+                    high: ratio(interval.high, half, -half),
+                }
+            }
         }
     }
 }
@@ -217,16 +252,17 @@ fn severity(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Ok => 0,
         Verdict::Suspect => 1,
-        Verdict::TooFewRounds => 2,
-        Verdict::Fail => 3,
-        Verdict::Interrupted => 4,
+        Verdict::BelowClock => 2,
+        Verdict::TooFewRounds => 3,
+        Verdict::Fail => 4,
+        Verdict::Interrupted => 5,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Interval, MetricSide};
+    use crate::schema::MetricSide;
 
     fn parse(text: &str) -> Result<Gate> {
         text.parse()
@@ -298,7 +334,7 @@ mod tests {
     }
 
     fn judged(gate: &str, mut row: MetricRow) -> Verdict {
-        parse(gate).unwrap().judge(std::slice::from_mut(&mut row), false, 1).unwrap();
+        parse(gate).unwrap().judge(std::slice::from_mut(&mut row), false, 0.0, 1).unwrap();
         assert_eq!(row.gate.as_deref(), Some(gate));
         row.verdict.unwrap()
     }
@@ -309,8 +345,38 @@ mod tests {
         assert_eq!(judged("p99>5%", row(7.2, Some((4.9, 9.1)))), Verdict::Suspect);
         assert_eq!(judged("p99>5%", row(4.9, Some((3.0, 9.1)))), Verdict::Ok);
         assert_eq!(judged("p99>5%", row(7.2, None)), Verdict::TooFewRounds);
-        let noise = MetricRow { below_clock: true, ..row(7.2, Some((5.4, 9.1))) };
-        assert_eq!(judged("p99>5%", noise), Verdict::Ok);
+    }
+
+    /// A figure of `base` ns by a clock that moves by 10 ns.
+    fn by_steps(gate: &str, base: f64, change: f64, interval: (f64, f64)) -> Verdict {
+        let mut row = row(change, Some(interval));
+        row.base.mean = Some(base);
+        row.new.mean = Some(base * (1.0 + change / 100.0));
+        parse(gate).unwrap().verdict(&row, 10.0, 1)
+    }
+
+    #[test]
+    fn a_clock_of_known_step_hides_small_changes_and_no_large_ones() {
+        // A doubled operation of two steps is at least 35 ns where it was at most 25.
+        assert_eq!(by_steps("p50>5%", 20.0, 100.0, (95.0, 105.0)), Verdict::Fail);
+        assert_eq!(by_steps("p50>5%", 20.0, 72.3, (60.0, 90.0)), Verdict::Fail);
+        // One step more of two steps may be nothing at all.
+        assert_eq!(by_steps("p50>5%", 20.0, 50.0, (45.0, 55.0)), Verdict::BelowClock);
+        // No change seen is none known either.
+        assert_eq!(by_steps("p50>5%", 20.0, 0.0, (0.0, 0.0)), Verdict::BelowClock);
+        assert_eq!(by_steps("p50>5%", 20_000.0, 0.0, (-0.1, 0.1)), Verdict::Ok);
+        // Rounds that disagree are suspect by themselves.
+        assert_eq!(by_steps("p50>5%", 20_000.0, 7.0, (3.0, 11.0)), Verdict::Suspect);
+        // Steps even out in a mean.
+        let mut mid = row(7.2, Some((5.4, 9.1)));
+        mid.name = "fault.mid_ns".into();
+        (mid.base.mean, mid.new.mean) = (Some(20.0), Some(21.4));
+        assert_eq!(parse("mid>5%").unwrap().verdict(&mid, 10.0, 1), Verdict::Fail);
+        // A limit of the side's own: 2 us by a clock of 200 ns.
+        let mut own = row(0.0, None);
+        own.new.samples = vec![1990.0, 2010.0, 2005.0, 1995.0, 2000.0, 2000.0];
+        (own.base.mean, own.new.mean) = (Some(2000.0), Some(2000.0));
+        assert_eq!(parse("p99>1.95us").unwrap().verdict(&own, 200.0, 1), Verdict::BelowClock);
     }
 
     #[test]
@@ -324,7 +390,7 @@ mod tests {
     fn a_gate_on_nothing_names_what_there_is() {
         let message = parse("alloc.p99>5%")
             .unwrap()
-            .judge(&mut [row(1.0, None)], false, 1)
+            .judge(&mut [row(1.0, None)], false, 0.0, 1)
             .unwrap_err()
             .to_string();
         assert!(
@@ -337,7 +403,7 @@ mod tests {
     fn of_two_gates_the_worse_verdict_stays() {
         let mut rows = [row(7.2, Some((5.4, 9.1)))];
         for gate in ["p99>5%", "p99>20%"] {
-            parse(gate).unwrap().judge(&mut rows, false, 1).unwrap();
+            parse(gate).unwrap().judge(&mut rows, false, 0.0, 1).unwrap();
         }
         assert_eq!(
             (rows[0].gate.as_deref(), rows[0].verdict),

@@ -4,7 +4,7 @@ use indexmap::IndexSet;
 
 use super::numbers::{change, fit, rate, value};
 use super::stats;
-use crate::schema::{Comparison, CountSide, Run, Verdict};
+use crate::schema::{Comparison, CountSide, Run};
 
 /// Text of all comparisons, with host and commands of the runs behind them.
 pub(super) fn text(comparisons: &[Comparison], runs: &[&Run]) -> String {
@@ -58,9 +58,8 @@ fn table(c: &Comparison) -> String {
         );
         out.push_str(line.trim_end());
         out.push('\n');
-        if let (Some(gate), Some(Verdict::Fail | Verdict::Suspect)) = (&row.gate, row.verdict) {
-            let word = if row.verdict == Some(Verdict::Fail) { "FAIL" } else { "suspect" };
-            out.push_str(&format!("    {word} {gate}\n"));
+        if let (Some(gate), Some(verdict)) = (&row.gate, row.verdict) {
+            out.push_str(&format!("    {} {gate}\n", verdict.outcome().text()));
         }
     }
     for count in &c.counts {

@@ -73,14 +73,7 @@ pub(super) fn interval(i: &Interval) -> String {
 pub(super) fn marks(row: &MetricRow) -> String {
     let star = if row.significant { "*" } else { " " };
     let gate = row.gate.as_deref().unwrap_or("");
-    let word = match row.verdict {
-        Some(Verdict::Fail) => format!("FAIL {gate}"),
-        Some(Verdict::Suspect) => format!("suspect {gate}"),
-        Some(Verdict::TooFewRounds) => format!("too few rounds for {gate}"),
-        Some(Verdict::Interrupted) => format!("not judged {gate}"),
-        Some(Verdict::Ok) => format!("ok {gate}"),
-        None => String::new(),
-    };
+    let word = row.verdict.map_or(String::new(), |v| format!("{} {gate}", v.outcome().text()));
     let clock = if row.below_clock { "~ " } else { "" };
     format!("{star} {clock}{word}").trim_end().to_owned()
 }

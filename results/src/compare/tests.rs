@@ -101,7 +101,7 @@ fn fewer_than_six_pairs_give_no_verdict_and_say_so() {
     let text = show(std::slice::from_ref(&c), Style::Robot, &[]);
     assert!(text.contains("too few rounds for a verdict: 5 pairs, 6 needed"), "{text}");
     let outcome = outcome(vec![c], Style::Robot, vec![], &[]);
-    assert_eq!(outcome.exit, 2);
+    assert_eq!(outcome.exit, 6);
     assert!(
         outcome.warnings[0].contains("5 pairs of rounds, 6 needed to judge a gate"),
         "{:?}",
@@ -152,7 +152,7 @@ fn an_interrupted_run_is_judged_by_no_gate() {
         "{:?}",
         c.notes
     );
-    assert_eq!(outcome(vec![c], Style::Robot, vec![], &[]).exit, 2);
+    assert_eq!(outcome(vec![c], Style::Robot, vec![], &[]).exit, 6);
 }
 
 #[test]
@@ -339,12 +339,19 @@ fn a_copy_of_a_run_adds_no_rounds() {
 }
 
 #[test]
-fn differences_below_the_clock_are_marked_and_never_fail() {
+fn differences_below_the_clock_are_marked_and_not_judged() {
     let (mut base, new) = both(Sample::default(), Sample { slowdown: 1.1, ..Sample::default() });
     base.clock.step_ns = Some(10.0);
-    let c = compared(&base, &new, &["fault.p50>3%"]);
+    // +12 %, 9 to 15, of 341 ns by a clock of 10 ns: at least 6 %, whatever the clock missed.
+    let sure = compared(&base, &new, &["fault.p50>3%"]);
+    assert_eq!(outcome(vec![sure], Style::Robot, vec![], &[]).exit, 5);
+    let c = compared(&base, &new, &["fault.p50>8%"]);
+    assert_eq!(outcome(vec![c.clone()], Style::Robot, vec![], &[]).exit, 6);
     let row = c.metrics.iter().find(|row| row.name == "fault.p50_ns").unwrap();
-    assert!(row.below_clock && !row.significant && row.verdict == Some(Verdict::Ok), "{row:?}");
+    assert!(
+        row.below_clock && !row.significant && row.verdict == Some(Verdict::BelowClock),
+        "{row:?}"
+    );
     assert!(show(&[c], Style::Robot, &[]).contains("~  less than the clock can tell"));
 }
 
@@ -410,4 +417,73 @@ fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// One comparison whose only gate ended so, and the run that it is about.
+fn ended(verdict: Verdict) -> (crate::schema::Run, Comparison) {
+    let (base, new) = both(Sample::default(), Sample { slowdown: 2.0, ..Sample::default() });
+    let mut c = compared(&base, &new, &["fault.p50>5%"]);
+    let row = c.metrics.iter_mut().find(|row| row.gate.is_some()).unwrap();
+    row.verdict = Some(verdict);
+    c.verdict = verdict;
+    (new, c)
+}
+
+#[test]
+fn all_renderings_of_a_gate_say_the_same() {
+    let all = [
+        Verdict::Ok,
+        Verdict::Suspect,
+        Verdict::Fail,
+        Verdict::TooFewRounds,
+        Verdict::BelowClock,
+        Verdict::Interrupted,
+    ];
+    for verdict in all {
+        let (new, c) = ended(verdict);
+        let one = std::slice::from_ref(&c);
+        let word = verdict.outcome().text();
+        for style in [Style::Robot, Style::Markdown, Style::Mail] {
+            let text = show(one, style, &[&new]);
+            assert!(
+                text.contains(&format!("{word} fault.p50>5%")),
+                "{verdict:?} {style:?}: {text}"
+            );
+            let others = all.map(|v| v.outcome().text());
+            let others = others.iter().filter(|other| **other != word);
+            for other in others {
+                let said = format!("{other} fault.p50>5%");
+                assert!(!text.contains(&said), "{verdict:?} {style:?} says {other}: {text}");
+            }
+        }
+        let exit = outcome(vec![c.clone()], Style::Robot, vec![], &[&new]).exit;
+        assert_eq!(exit, verdict.outcome().exit());
+        let ktap = crate::export::ktap::document(&[&new], one);
+        let line = ktap.lines().find(|l| l.contains("gate fault.p50>5%")).unwrap().trim();
+        let junit = crate::export::junit::document(&[&new], one);
+        assert_eq!(line.starts_with("not ok"), exit == 5, "{line}");
+        assert_eq!(line.contains("# SKIP"), exit == 6, "{line}");
+        assert_eq!(junit.contains("<failure"), exit == 5, "{junit}");
+    }
+}
+
+#[test]
+fn what_failed_hides_what_was_not_judged() {
+    let (_, failed) = ended(Verdict::Fail);
+    let (_, unknown) = ended(Verdict::BelowClock);
+    for order in [[failed.clone(), unknown.clone()], [unknown, failed]] {
+        assert_eq!(outcome(order.to_vec(), Style::Robot, vec![], &[]).exit, 5);
+    }
+}
+
+#[test]
+fn a_run_in_which_nothing_ended_is_not_said_to_be_well() {
+    let (mut run, _) = both(Sample::default(), Sample::default());
+    assert!(!run.measured_nothing());
+    run.rounds.iter_mut().flat_map(|r| r.ops.values_mut()).for_each(|op| op.count = 0);
+    assert!(run.measured_nothing());
+    let ktap = crate::export::ktap::document(&[&run], &[]);
+    assert!(ktap.contains("# SKIP nothing was measured"), "{ktap}");
+    run.rounds.clear();
+    assert!(!run.measured_nothing(), "no round ended: that is an interruption");
 }

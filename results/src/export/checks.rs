@@ -1,6 +1,6 @@
 //! A run as a list of checks that passed, failed or could not be made: what KTAP and JUnit show.
 
-use crate::schema::{Comparison, Run, Verdict};
+use crate::schema::{Comparison, GateOutcome, Run};
 
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ fn complete(run: &Run) -> State {
     let whole = run.whole_rounds().count();
     if run.interrupted {
         State::Skip(format!("interrupted after {whole} of {} rounds", run.planned_rounds))
+    } else if run.measured_nothing() {
+        State::Skip("nothing was measured".to_owned())
     } else {
         State::Pass
     }
@@ -65,6 +67,9 @@ fn complete(run: &Run) -> State {
 
 fn no_finding(run: &Run, kind: &str) -> State {
     let found: Vec<_> = run.findings.iter().filter(|f| f.kind == kind && f.counts).collect();
+    if found.is_empty() && (run.measured_nothing() || run.whole_rounds().next().is_none()) {
+        return State::Skip("nothing was measured".to_owned());
+    }
     if found.is_empty() {
         let about_oom = kind.starts_with("premature");
         return if about_oom && run.slow_path.entries == 0 {
@@ -98,14 +103,11 @@ fn gates(c: &Comparison) -> impl Iterator<Item = Check> + '_ {
             .interval_percent
             .map_or(String::new(), |i| format!(" [{:+.1}%, {:+.1}%]", i.low, i.high));
         let told = format!("{} {change}{range} against {}", row.name, c.base.label);
-        let state = match verdict {
-            Verdict::Ok => State::Pass,
-            Verdict::Fail => State::Fail(told),
-            Verdict::Suspect => State::Skip(format!("suspect: {told}; more rounds needed")),
-            Verdict::TooFewRounds => {
-                State::Skip(format!("{} pairs of rounds are too few", c.pairs))
-            }
-            Verdict::Interrupted => State::Skip("a run was interrupted".to_owned()),
+        let state = match verdict.outcome() {
+            GateOutcome::Held => State::Pass,
+            GateOutcome::Failed => State::Fail(told),
+            GateOutcome::Suspect => State::Skip(format!("suspect: {told}; more rounds needed")),
+            GateOutcome::NotJudged(why) => State::Skip(format!("not judged: {why}: {told}")),
         };
         Some(Check { name: format!("gate {gate} {}", row.name), state })
     })

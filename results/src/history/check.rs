@@ -24,7 +24,7 @@ pub struct CheckArgs {
     pub except: Vec<String>,
     /// Gates.
     pub fail_on: Vec<String>,
-    /// A first night without any baseline is well.
+    /// What can't be judged, as a first night without any baseline, is well.
     pub lenient: bool,
     /// Layout.
     pub style: Style,
@@ -39,7 +39,7 @@ pub struct CheckOutcome {
     pub text: String,
     /// Lines for stderr.
     pub warnings: Vec<String>,
-    /// 0, 5 past a gate, 2 if something could not be judged.
+    /// 0, 5 past a gate, 6 if something could not be judged.
     pub exit: i32,
 }
 
@@ -62,7 +62,7 @@ pub fn check(history: &History, args: &CheckArgs) -> Result<CheckOutcome> {
         let nights = nights(history, &rows, run, args)?;
         if nights.is_empty() {
             warnings.push(no_baseline(run, args));
-            missing |= !args.lenient;
+            missing = true;
             continue;
         }
         let label = args.baseline.clone().unwrap_or_else(|| match nights.len() {
@@ -71,6 +71,13 @@ pub fn check(history: &History, args: &CheckArgs) -> Result<CheckOutcome> {
         });
         let new_label = run.started.get(..16).unwrap_or(&run.started).to_owned();
         let labels = Some((label, new_label));
+        // A machine that grew overnight is no mistake of whoever asks: its gates can't be judged.
+        let differing = compare::differences(&nights[nights.len() - 1], run);
+        if !differing.is_empty() {
+            warnings.push(not_comparable(run, &differing));
+            missing = true;
+            continue;
+        }
         let options = Options { gates: gates.clone(), seed: 1, labels, ..Options::default() };
         let mut comparison = compare::compare_runs(&[&pooled(&nights)], &[run], &options)?;
         comparison.base.run_ids = nights.iter().map(|n| n.run_id.clone()).collect();
@@ -79,7 +86,10 @@ pub fn check(history: &History, args: &CheckArgs) -> Result<CheckOutcome> {
     }
     let runs: Vec<&Run> = new.iter().map(|l| &l.run).collect();
     let outcome = compare::outcome(comparisons, args.style, warnings, &runs);
-    let exit = if outcome.exit == 0 && missing { 2 } else { outcome.exit };
+    let exit = match compare::worse(outcome.exit, if missing { 6 } else { 0 }) {
+        6 if args.lenient => 0,
+        exit => exit,
+    };
     Ok(CheckOutcome {
         comparisons: outcome.comparisons,
         text: outcome.text,
@@ -135,9 +145,26 @@ fn no_baseline(run: &Run, args: &CheckArgs) -> String {
     let lenient = if args.lenient {
         "taken as a first night"
     } else {
-        &format!("{mend} allow a first night with --baseline-lenient")
+        &format!("{mend} allow a first night with --lenient")
     };
     format!("{what} for {} {} on {}; {lenient}", run.workload, run.variant.name, run.host.name)
+}
+
+/// Why a base is none for this run, and how to keep it one.
+fn not_comparable(run: &Run, differing: &[crate::schema::Difference]) -> String {
+    let keys: Vec<&str> = differing.iter().map(|d| d.key.as_str()).collect();
+    let mend = if keys.iter().any(|key| key.starts_with("machine.")) {
+        ": pin the machine by --machine FILE (stress machine --capture DIR makes one)"
+    } else {
+        ""
+    };
+    format!(
+        "gates of {} {} on {} are not judged, because {} differs from the night before{mend}",
+        run.workload,
+        run.variant.name,
+        run.host.name,
+        keys.join(", ")
+    )
 }
 
 /// One run whose rounds are, position by position, the geometric mean of all nights' rounds.

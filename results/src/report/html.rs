@@ -21,7 +21,7 @@ use crate::export::hlog;
 use crate::find_time;
 use crate::format::{count, ns, plural, thousands};
 use crate::history::Series;
-use crate::schema::{Comparison, Fidelity, Finding, Round, Run, Verdict};
+use crate::schema::{Comparison, Fidelity, Finding, GateOutcome, Round, Run, Verdict};
 use crate::store::Loaded;
 use crate::text;
 
@@ -161,7 +161,10 @@ pub(super) fn page(
         title: format!("stress: {}", workloads.into_iter().collect::<Vec<_>>().join(", ")),
         schema: crate::schema::VERSION,
         hosts: hosts(&runs),
-        verdicts: runs.iter().map(|run| verdict(run, &threads_of(&runs, run.threads))).collect(),
+        verdicts: runs
+            .iter()
+            .map(|run| verdict(run, &threads_of(&runs, run.threads), comparisons))
+            .collect(),
         comparisons: comparisons
             .iter()
             .map(|c| comparison(c, &threads_of(&runs, c.base.threads)))
@@ -246,7 +249,23 @@ fn threads_of(runs: &[&Run], threads: u32) -> String {
     if several { format!(", {threads} threads") } else { String::new() }
 }
 
-fn verdict(run: &Run, threads: &str) -> VerdictView {
+/// The worst outcome of the gates that a run was held against; none without gates.
+fn gates_of(run: &Run, comparisons: &[Comparison]) -> Option<(GateOutcome, String)> {
+    let rows = comparisons
+        .iter()
+        .filter(|c| c.new.run_ids.contains(&run.run_id))
+        .flat_map(|c| &c.metrics)
+        .filter_map(|row| Some((row.verdict?.outcome(), row.gate.clone()?)));
+    let rank = |outcome: &GateOutcome| match outcome {
+        GateOutcome::Held => 0,
+        GateOutcome::NotJudged(_) => 1,
+        GateOutcome::Suspect => 2,
+        GateOutcome::Failed => 3,
+    };
+    rows.max_by_key(|(outcome, _)| rank(outcome))
+}
+
+fn verdict(run: &Run, threads: &str, judged: &[Comparison]) -> VerdictView {
     let found = run.findings.iter().filter(|f| f.counts).count();
     let (state, word) = match found {
         0 if run.interrupted => (
@@ -257,7 +276,13 @@ fn verdict(run: &Run, threads: &str) -> VerdictView {
                 run.planned_rounds
             ),
         ),
-        0 => ("ok", "nothing found".to_owned()),
+        0 if run.measured_nothing() => ("suspect", "nothing was measured".to_owned()),
+        0 => match gates_of(run, judged) {
+            None => ("ok", "nothing found".to_owned()),
+            Some((GateOutcome::Held, _)) => ("ok", "nothing found, gates held".to_owned()),
+            Some((GateOutcome::Failed, gate)) => ("fail", format!("FAIL {gate}")),
+            Some((outcome, gate)) => ("suspect", format!("{} {gate}", outcome.text())),
+        },
         1 => ("fail", "1 finding".to_owned()),
         n => ("fail", format!("{n} findings")),
     };
@@ -330,13 +355,13 @@ fn comparison(c: &Comparison, threads: &str) -> ComparisonView {
 
 /// How the gate on a row ended.
 fn gate_word(row: &crate::schema::MetricRow) -> (&'static str, &'static str) {
-    match row.verdict {
-        Some(Verdict::Fail) => ("FAIL", "fail"),
-        Some(Verdict::Suspect) => ("suspect", "suspect"),
-        Some(Verdict::Ok) => ("held", "ok"),
-        Some(Verdict::TooFewRounds) => ("too few rounds for", "suspect"),
-        Some(Verdict::Interrupted) | None => ("not judged", "quiet"),
-    }
+    let Some(outcome) = row.verdict.map(Verdict::outcome) else { return ("not judged", "quiet") };
+    let class = match outcome {
+        GateOutcome::Held => "ok",
+        GateOutcome::Failed => "fail",
+        GateOutcome::Suspect | GateOutcome::NotJudged(_) => "suspect",
+    };
+    (outcome.word(), class)
 }
 
 /// Names of the runs of a section: the variant, and the start where variants repeat.

@@ -65,8 +65,70 @@ pub enum Verdict {
     Fail,
     /// Fewer than 6 pairs: no test can tell.
     TooFewRounds,
+    /// Within the clock's step of a gate's limit: no number of rounds can tell.
+    BelowClock,
     /// A side was interrupted: nothing is judged.
     Interrupted,
+}
+
+/// What became of a gate. Every rendering takes its word and the exit code from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateOutcome {
+    /// Not past its limit.
+    Held,
+    /// Past its limit, for sure.
+    Failed,
+    /// Past its limit, but not for sure: more rounds may tell.
+    Suspect,
+    /// Nothing can be said, because of this.
+    NotJudged(&'static str),
+}
+
+impl Verdict {
+    /// The outcome that stands behind it.
+    #[must_use]
+    pub fn outcome(self) -> GateOutcome {
+        match self {
+            Self::Ok => GateOutcome::Held,
+            Self::Fail => GateOutcome::Failed,
+            Self::Suspect => GateOutcome::Suspect,
+            Self::TooFewRounds => GateOutcome::NotJudged("too few rounds"),
+            Self::BelowClock => GateOutcome::NotJudged("less than the clock can tell"),
+            Self::Interrupted => GateOutcome::NotJudged("a run was interrupted"),
+        }
+    }
+}
+
+impl GateOutcome {
+    /// The word for it, the same in every rendering.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Failed => "FAIL",
+            Self::Suspect => "suspect",
+            Self::NotJudged(_) => "not judged",
+        }
+    }
+
+    /// Word and reason.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::NotJudged(why) => format!("not judged ({why})"),
+            Self::Held | Self::Failed | Self::Suspect => self.word().to_owned(),
+        }
+    }
+
+    /// The exit code that it asks for: 0; 5 if it failed; 6 if nobody knows.
+    #[must_use]
+    pub fn exit(self) -> i32 {
+        match self {
+            Self::Held => 0,
+            Self::Failed => 5,
+            Self::Suspect | Self::NotJudged(_) => 6,
+        }
+    }
 }
 
 /// A key that differs between the sides.
