@@ -337,7 +337,8 @@ fn windows(run: &Run) -> Option<String> {
 }
 
 fn pages(run: &Run) -> String {
-    let managed: u64 = run.machine.zones.iter().map(|zone| zone.managed).sum();
+    let zones = run.machine.zones.iter();
+    let managed = zones.fold(0_u64, |sum, zone| sum.saturating_add(zone.managed));
     let violated = run.invariants.violated.len();
     let state = match (run.invariants.checked, violated) {
         (0, 0) => "not checked".to_owned(),

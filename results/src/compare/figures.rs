@@ -239,5 +239,5 @@ fn stalls(run: &Run) -> u64 {
         .iter()
         .filter(|(name, _)| name.starts_with("allocstall"))
         .map(|(_, n)| u64::try_from(*n).unwrap_or(0))
-        .sum()
+        .fold(0, u64::saturating_add)
 }
