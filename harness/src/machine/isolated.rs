@@ -35,9 +35,12 @@ pub(super) fn layout(parse: impl FnOnce() -> Result<Layout, String>) -> Result<L
     }
     // SAFETY: pipe2 made them, and nobody else has them.
     let [from, to] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    // libhwloc has a lock of its own. Once the host's topology is read (once a process, and never put
+    // away) no thread of this process takes it again, so the child finds it free.
+    let _ = super::host::topology();
     let limit = memory_in_use() + BYTES;
-    // SAFETY: the child touches no lock but malloc's, which the C library makes usable after a fork, and
-    // leaves by _exit without running anybody's destructors.
+    // SAFETY: the child touches no lock but libhwloc's, which is free, and malloc's, which the C library
+    // makes usable after a fork; it leaves by _exit without running anybody's destructors.
     match unsafe { libc::fork() } {
         -1 => Err(failed("fork")(io::Error::last_os_error())),
         0 => {
