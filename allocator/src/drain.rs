@@ -109,13 +109,16 @@ impl Kernel {
         drained
     }
 
-    /// Lets the limit of this CPU's lists of a zone sink, and frees what is then too much, in steps
-    /// of a batch that each let go of the section (`decay_pcp_high`, 6.7+). The kernel's vmstat
-    /// worker does it about every second. Returns the pages freed.
+    /// Lets the limit of this CPU's lists of a zone sink, and frees what is then too much
+    /// (`decay_pcp_high`, 6.7+): in one section, from 6.19 on in one for each batch. The kernel's
+    /// vmstat worker does it about every second. Returns the pages freed.
     pub fn decay_pcp_high(&self, cx: &Cx, zone: &Zone) -> u32 {
         let Some(pcp) = zone.pcp.get(cx.cpu().index()) else { return 0 };
         let mut left = pcp.decay_high(&self.pcp_rules);
-        let batch = pcp.batch.load(Ordering::Relaxed).max(1);
+        let batch = match self.pcp_rules.frees_in_batches {
+            true => pcp.batch.load(Ordering::Relaxed).max(1),
+            false => u32::MAX,
+        };
         let mut freed = 0;
         while left > 0 {
             let mut lists = pcp.enter();

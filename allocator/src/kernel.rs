@@ -629,6 +629,7 @@ fn pcp_rules(policy: &Policy) -> PcpRules {
         free_high: release.has_pcp_free_high(),
         long_bursts: release.pcp_bursts_are_long(),
         bulk_under_lock: release.pcp_bulk() == PcpBulk::FromListFreed,
+        frees_in_batches: release.pcp_frees_in_batches(),
         always_rereads: release.free_always_rereads_type(),
         miss_tries_buddy: release.pcp_miss_tries_buddy(),
         ordered_update: release.pageset_update_is_ordered(),

@@ -43,6 +43,9 @@ pub struct PcpRules {
     /// free_pcppages_bulk holds zone->lock throughout and starts with the list just freed to
     /// (5.18+); before, it collects round robin first.
     pub bulk_under_lock: bool,
+    /// The section is left between batches of what the decay or a free beyond high gives back
+    /// (6.19); before, all of it is freed in one.
+    pub frees_in_batches: bool,
     /// The pageblock's type is always read again under zone->lock (6.10+); before, only while the
     /// zone has isolated pageblocks.
     pub always_rereads: bool,
@@ -462,6 +465,7 @@ mod tests {
         free_high: true,
         long_bursts: true,
         bulk_under_lock: true,
+        frees_in_batches: true,
         always_rereads: true,
         miss_tries_buddy: true,
         ordered_update: false,

@@ -14,7 +14,7 @@ use allocator::mm::{Fault, Mm, SkipBy, VmFlags, Vpn, mmf};
 use allocator::oom::reap_mm::MreleaseError;
 use allocator::oom::reaper::MAX_OOM_REAP_RETRIES;
 use allocator::oracle::FindingKind;
-use allocator::policy::{Axis, ExitPolicy, Policy};
+use allocator::policy::{Axis, ExitPolicy, Policy, Release};
 use allocator::race::{Amplify, Point};
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
@@ -389,6 +389,31 @@ fn process_mrelease_comes_in_the_form_of_its_release() {
         assert!(v.mm.has(mmf::UNSTABLE) && !v.mm.is_oom_skipped());
         k.do_exit(&v.cx);
         assert_eq!(k.process_mrelease(&other, &process), Err(MreleaseError::Gone));
+        assert_nothing_left(&k, &v.cx);
+    }
+}
+
+#[test]
+fn the_reaper_goes_from_the_last_area_to_the_first_from_6_18_on() {
+    for release in [Release::V6_12, Release::Mainline] {
+        let config = KernelConfig { kswapd: false, time_scale: 20.0, ..KernelConfig::default() };
+        let machine = Machine::uniform(1, 2, 4096);
+        let k = Kernel::boot(machine, Policy::preset(release), config).unwrap();
+        let v = victim(&k, 3);
+        let other = process(&k, "mrelease", None);
+        v.cx.task.process.kill();
+        k.process_mrelease(&other, &v.cx.task.process).unwrap();
+        let events = other.task.events.events();
+        let walked: Vec<u64> =
+            events.iter().filter(|e| e.point == Point::R3Vma).map(|e| e.args[0]).collect();
+        let mut expected: Vec<u64> =
+            v.mm.mmap_read_lock().iter().map(|vma| u64::from(vma.start().0)).collect();
+        assert_eq!(expected.len(), 2);
+        if release == Release::Mainline {
+            expected.reverse();
+        }
+        assert_eq!(walked, expected, "{release}");
+        k.do_exit(&v.cx);
         assert_nothing_left(&k, &v.cx);
     }
 }

@@ -112,6 +112,7 @@ const RULES: PcpRules = PcpRules {
     auto_tune: false,
     free_high: false,
     bulk_under_lock: false,
+    frees_in_batches: false,
     always_rereads: false,
     miss_tries_buddy: false,
     ordered_update: false,

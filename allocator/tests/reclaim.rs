@@ -175,12 +175,13 @@ fn anonymous_pages_are_not_reclaimable_without_swap() {
 }
 
 #[test]
-fn nothing_reclaimable_counts_free_pages_in_mainline_only() {
+fn free_pages_count_as_reclaimable_in_no_release() {
+    // Only 6.13 to 6.17 did, which are not modelled; should_reclaim_retry adds the free pages itself.
     for release in Release::ALL {
         let k = boot(release, 1, false);
         let zone = k.populated_zones().next().unwrap();
-        let expected = if release == Release::Mainline { zone.free_pages_snapshot() } else { 0 };
-        assert_eq!(k.zone_reclaimable_pages(zone), expected, "{release}");
+        assert!(zone.free_pages_snapshot() > 0, "{release}");
+        assert_eq!(k.zone_reclaimable_pages(zone), 0, "{release}");
     }
 }
 

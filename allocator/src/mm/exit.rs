@@ -132,7 +132,7 @@ impl<'a> Teardown<'a> {
     /// The exiting task does the reaper's work on its own mm, without mmap_lock.
     pub(crate) fn reap_itself(&self) {
         self.k.point_event(self.cx, Point::QReap, [0; 3]);
-        self.k.reap_areas(self.cx, self.mm, &self.areas);
+        self.k.reap_areas(self.cx, self.mm, self.areas.iter());
     }
 
     /// Ends the locks of mlocked areas, page by page, before the unmap (up to 5.17).

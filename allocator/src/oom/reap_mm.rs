@@ -44,18 +44,19 @@ pub enum MreleaseError {
 }
 
 impl Kernel {
-    /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn. The caller
-    /// holds mmap_lock for reading, or is exit_mmap itself.
+    /// R3 (`__oom_reap_task_mm`): unmaps what may be unmapped of each area in turn, from 6.18 on the
+    /// last one first. The caller holds mmap_lock for reading, or is exit_mmap itself.
     pub(crate) fn reap_areas<'a>(
         &self,
         cx: &Cx,
         mm: &Mm,
-        areas: impl IntoIterator<Item = &'a Arc<Vma>>,
+        areas: impl DoubleEndedIterator<Item = &'a Arc<Vma>>,
     ) -> Reaped {
         let rules = self.reaper_rules();
         mm.set(mmf::UNSTABLE);
         let mut reaped = Reaped::default();
-        for vma in areas {
+        let (mut areas, reverse) = (areas, self.policy.release.reaps_in_reverse());
+        while let Some(vma) = if reverse { areas.next_back() } else { areas.next() } {
             if let Some(generation) = vma.freed() {
                 self.report_dead_area(cx, mm, vma, generation);
                 reaped.tombstone = true;
@@ -117,16 +118,16 @@ impl Kernel {
         }
         let mut pages = 0;
         self.point_event(cx, Point::MrGrab, [u64::from(victim.tgid), 0, 0]);
-        if !mm.has(mmf::OOM_SKIP) {
-            let areas = mm.mmap_read_lock();
-            let hidden = !holds_users && mm.has(mmf::OOM_SKIP);
-            let gone = mm.areas_gone.load(Ordering::Relaxed);
-            self.point_event(cx, Point::MrLocked, [u64::from(hidden || gone), 0, 0]);
-            if !hidden && !gone {
-                pages = self.reap_areas(cx, &mm, areas.iter()).pages;
-                add(&self.oom.reaper.stats.mreleased, 1);
-            }
+        // MMF_OOM_SKIP was seen clear above; the next look is under the lock, with none between.
+        let areas = mm.mmap_read_lock();
+        let hidden = !holds_users && mm.has(mmf::OOM_SKIP);
+        let gone = mm.areas_gone.load(Ordering::Relaxed);
+        self.point_event(cx, Point::MrLocked, [u64::from(hidden || gone), 0, 0]);
+        if !hidden && !gone {
+            pages = self.reap_areas(cx, &mm, areas.iter()).pages;
+            add(&self.oom.reaper.stats.mreleased, 1);
         }
+        drop(areas);
         if holds_users {
             self.mmput(cx, mm);
         }

@@ -83,14 +83,39 @@ impl Kernel {
             cx.event(Point::PfTrylock, [u64::from(pfn.0), 0, 0]);
             return self.free_one_page(cx, zone, pfn, order, block.migratetype());
         };
-        self.free_commit::<R>(cx, zone, pcp, &mut lists, pfn, order, pindex, migratetype);
+        let left =
+            self.free_commit::<R>(cx, zone, pcp, &mut lists, pfn, order, pindex, migratetype);
         drop(lists);
         if R {
             self.point(cx, Point::P5Leave);
         }
+        if left > 0 {
+            self.free_further_batches(cx, zone, pcp, left, pindex);
+        }
     }
 
-    /// P4 (`free_unref_page_commit`).
+    /// What a free beyond high has still to give back after its first batch: one section for each
+    /// batch, until somebody else has it (`free_frozen_page_commit` from 91e691296646 on).
+    #[cold]
+    #[inline(never)]
+    fn free_further_batches(&self, cx: &Cx, zone: &Zone, pcp: &Pcp, mut left: u32, pindex: usize) {
+        let batch = pcp.batch.load(Ordering::Relaxed).max(1);
+        while left > 0 {
+            let Some(mut lists) = self.pcp_enter(cx, zone, pcp) else { break };
+            if pcp.count() == 0 {
+                break;
+            }
+            let step = left.min(batch);
+            self.free_pcppages_bulk(cx, zone, pcp, &mut lists, step, pindex);
+            left -= step;
+            drop(lists);
+            self.point(cx, Point::P5Leave);
+        }
+        self.clear_below_high(zone);
+    }
+
+    /// P4 (`free_unref_page_commit`). Returns the pages that are still to be given back after the
+    /// section was left.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "all of it is at hand in registers")]
     fn free_commit<const R: bool>(
@@ -103,7 +128,7 @@ impl Kernel {
         order: u8,
         pindex: usize,
         migratetype: MigrateType,
-    ) {
+    ) -> u32 {
         let rules = &self.pcp_rules;
         let pages = 1u32 << order;
         if rules.auto_tune {
@@ -130,12 +155,13 @@ impl Kernel {
         };
         let flags = zone_flag::RECLAIM_ACTIVE | zone_flag::BELOW_HIGH;
         if !R && pcp.is_below_high(rules, free_high, zone.has_flag(flags)) {
-            return;
+            return 0;
         }
-        self.free_against_high::<R>(cx, zone, pcp, lists, pindex, free_high);
+        self.free_against_high::<R>(cx, zone, pcp, lists, pindex, free_high)
     }
 
-    /// The end of P4: tunes high, and gives pages back if there are more on the lists.
+    /// The end of P4: tunes high, and gives pages back if there are more on the lists: all of them,
+    /// or the first batch. Returns what is left of them.
     #[cold]
     #[inline(never)]
     fn free_against_high<const R: bool>(
@@ -146,7 +172,7 @@ impl Kernel {
         lists: &mut PcpLists,
         pindex: usize,
         free_high: bool,
-    ) {
+    ) -> u32 {
         let rules = &self.pcp_rules;
         let high = pcp.high_for_free(
             lists,
@@ -159,11 +185,18 @@ impl Kernel {
             self.point_event(cx, Point::P4Count, [u64::from(pcp.count()), u64::from(high), 0]);
             cx.pcp_section.set(0);
         }
-        if pcp.count() >= high {
-            let spill = pcp.spill_pages(lists, rules, high, free_high);
-            self.free_pcppages_bulk(cx, zone, pcp, lists, spill, pindex);
-            self.clear_below_high(zone);
+        if pcp.count() < high {
+            return 0;
         }
+        let spill = pcp.spill_pages(lists, rules, high, free_high);
+        let batch = pcp.batch.load(Ordering::Relaxed).max(1);
+        let step = if rules.frees_in_batches { spill.min(batch) } else { spill };
+        self.free_pcppages_bulk(cx, zone, pcp, lists, step, pindex);
+        if step == spill || pcp.count() == 0 {
+            self.clear_below_high(zone);
+            return 0;
+        }
+        spill - step
     }
 
     /// After a bulk free: is the zone above its high mark again (6.7+)?

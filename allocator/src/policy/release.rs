@@ -327,7 +327,8 @@ impl Release {
         self >= V6_12
     }
 
-    /// Does the watermark test subtract only the free part of the highatomic reserve (6.10)?
+    /// Does the watermark test subtract only the free part of the highatomic reserve? c928807f6f6b,
+    /// posted in October 2024: 6.12, with stable back-ports.
     pub fn counts_free_highatomic(self) -> bool {
         self >= V6_12
     }
@@ -385,6 +386,12 @@ impl Release {
     /// Are interrupts on inside a pcp section (6.2)?
     pub fn pcp_section_has_interrupts(self) -> bool {
         self >= V6_4
+    }
+
+    /// Is pcp->lock let go of between batches when the idle decay or a free beyond high gives
+    /// pages back? fc4b909c368f, 91e691296646, 6.19; before, all of it goes in one hold.
+    pub fn pcp_frees_in_batches(self) -> bool {
+        self >= Mainline
     }
 
     /// Is the pageblock's type read again under zone->lock on every free (6.10), or only if the
@@ -577,9 +584,12 @@ impl Release {
         self <= V5_15
     }
 
-    /// Do a zone's free pages count as reclaimable when nothing else is (6.13; stable trees have
-    /// it much earlier)?
-    pub fn reclaimable_counts_free(self) -> bool {
+    /// Does the throttle of direct reclaim also count a zone that has neither anything to reclaim
+    /// nor a free page? 4bd22a7ae574, 6.18, as it was posted; the merged form wasn't read (mem).
+    ///
+    /// It took back that zone_reclaimable_pages says "free" where nothing is reclaimable, as 6.13
+    /// to 6.17 do (and stable trees from 6.1 for a while): no release modelled here has that.
+    pub fn throttle_counts_exhausted(self) -> bool {
         self >= Mainline
     }
 
@@ -770,6 +780,12 @@ impl Release {
     /// Does V10 kill sharers without marking, and is a mm queued only once (5.0)?
     pub fn reaper_queues_mm_once(self) -> bool {
         self >= V5_4
+    }
+
+    /// Does the reaper walk the areas from the last to the first (5e1953dc71af, 6.18)? An exiting
+    /// task goes the other way, so that the two meet once.
+    pub fn reaps_in_reverse(self) -> bool {
+        self >= Mainline
     }
 
     // G: hotplug, as far as `offline` leaves open

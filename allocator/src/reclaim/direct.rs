@@ -131,7 +131,10 @@ impl Kernel {
         }
         let (mut reserve, mut free) = (0, 0);
         for zone in self.zones_of(node).filter(|z| z.idx() <= ZoneIdx::Normal) {
-            if zone.is_managed() && self.zone_reclaimable_pages(zone) > 0 {
+            let counts = self.zone_reclaimable_pages(zone) > 0
+                || self.policy.release.throttle_counts_exhausted()
+                    && zone.free_pages_snapshot() == 0;
+            if zone.is_managed() && counts {
                 reserve += zone.wmark_pages(Wmark::Min);
                 free += zone.free_pages();
             }

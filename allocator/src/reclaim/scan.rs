@@ -68,9 +68,6 @@ impl Kernel {
             pages +=
                 zone_lru_pages(zone, Lru::InactiveAnon) + zone_lru_pages(zone, Lru::ActiveAnon);
         }
-        if pages == 0 && self.policy.release.reclaimable_counts_free() {
-            pages = zone.free_pages_snapshot();
-        }
         pages
     }
 
