@@ -96,6 +96,10 @@ impl Kernel {
 
     /// What a free beyond high has still to give back after its first batch: one section for each
     /// batch, until somebody else has it (`free_frozen_page_commit` from 91e691296646 on).
+    ///
+    /// An explored schedule can switch before the second batch (P5) and not again between later
+    /// ones: small worlds free hundreds of batches, and a point for each hid J2g-exit behind 850,000
+    /// schedules.
     #[cold]
     #[inline(never)]
     fn free_further_batches(&self, cx: &Cx, zone: &Zone, pcp: &Pcp, mut left: u32, pindex: usize) {
@@ -109,7 +113,6 @@ impl Kernel {
             self.free_pcppages_bulk(cx, zone, pcp, &mut lists, step, pindex);
             left -= step;
             drop(lists);
-            self.point(cx, Point::P5Leave);
         }
         self.clear_below_high(zone);
     }
