@@ -46,8 +46,10 @@ pub enum Length {
 /// A policy to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// As the user wrote it.
+    /// As the user wrote it; with `(A)` or `(B)` behind it where it stands twice.
     pub name: String,
+    /// As the user wrote it.
+    pub spec: String,
     /// What it means.
     pub policy: Policy,
 }
@@ -201,6 +203,22 @@ impl Plan {
         })
     }
 
+    /// Why this comparison can't tell anything, and the rounds that would; none if it can. `gates` are
+    /// asked for.
+    pub fn too_few_rounds(&self, gates: usize) -> Option<String> {
+        if self.variants.len() < 2 {
+            return None;
+        }
+        let figures = if gates > 0 { 1 } else { self.workload.info().primary.len().max(1) };
+        let needed = results::compare::rounds_for(figures);
+        let cant = match gates {
+            0 => format!("make one of {figures} figures significant"),
+            _ => "judge a gate".to_owned(),
+        };
+        (self.rounds < needed)
+            .then(|| format!("{} rounds can't {cant}: use --rounds {needed} or more", self.rounds))
+    }
+
     /// All turns in the order in which they are run.
     pub fn turns(&self) -> Vec<Turn> {
         turns(self.variants.len(), self.rounds)
@@ -252,8 +270,9 @@ pub fn defaults(workload: &str, comparing: bool) -> (u32, Duration) {
         _ if !comparing => (1, Duration::from_secs(10)),
         // One round is the same as the next.
         "replay" => (1, Duration::from_secs(2)),
-        // Their operations take seconds.
-        "oom-storm" | "offline-free" => (6, Duration::from_secs(10)),
+        // Their operations take seconds. Eight rounds are the fewest that can tell a difference in
+        // one of four figures.
+        "oom-storm" | "offline-free" => (8, Duration::from_secs(8)),
         _ => (10, Duration::from_secs(2)),
     }
 }
@@ -305,12 +324,18 @@ fn variants(specs: &[String]) -> Result<Vec<Variant>, Stop> {
     let specs = if specs.is_empty() { &mainline } else { specs };
     let mut variants: Vec<Variant> = Vec::new();
     for spec in specs {
-        if variants.iter().any(|v| v.name == *spec) {
-            return Err(Stop::usage(format!(
-                "--variant '{spec}' stands twice: to see the noise, use --rounds"
-            )));
-        }
-        variants.push(Variant { name: spec.clone(), policy: crate::cli::policy(spec)? });
+        let before = specs.iter().take(variants.len()).filter(|s| *s == spec).count();
+        let name = match specs.iter().filter(|s| *s == spec).count() {
+            1 => spec.clone(),
+            // The same policy against itself shows what a difference is worth here.
+            2 => format!("{spec} ({})", if before == 0 { "A" } else { "B" }),
+            n => {
+                return Err(Stop::usage(format!(
+                    "--variant '{spec}' stands {n} times: twice compares it with itself, --rounds gives more of each"
+                )));
+            }
+        };
+        variants.push(Variant { name, spec: spec.clone(), policy: crate::cli::policy(spec)? });
     }
     Ok(variants)
 }
@@ -433,7 +458,17 @@ mod tests {
     fn a_comparison_is_made_of_more_and_shorter_rounds() {
         assert_eq!(defaults("cpuset01", false), (1, Duration::from_secs(10)));
         assert_eq!(defaults("cpuset01", true), (10, Duration::from_secs(2)));
-        assert_eq!(defaults("oom-storm", true), (6, Duration::from_secs(10)));
+        assert_eq!(defaults("oom-storm", true), (8, Duration::from_secs(8)));
+        for workload in workloads::all() {
+            let info = workload.info();
+            let (rounds, _) = defaults(info.name, true);
+            let needed = results::compare::rounds_for(info.primary.len());
+            assert!(rounds >= needed || info.name == "replay", "{}: {needed} rounds", info.name);
+            for figure in info.primary {
+                let (op, _) = figure.split_once('.').unwrap();
+                assert!(info.ops.contains(&op), "{}: no operation {op}", info.name);
+            }
+        }
     }
 
     fn plan(args: &[&str]) -> Result<Plan, Stop> {
@@ -456,6 +491,28 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_against_itself_is_told_apart() {
+        let plan = plan(&["--variant", "v4.11", "--variant", "v4.11"]).unwrap();
+        let names: Vec<&str> = plan.variants.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(names, ["v4.11 (A)", "v4.11 (B)"]);
+        assert!(plan.variants.iter().all(|v| v.spec == "v4.11"));
+    }
+
+    #[test]
+    fn too_few_rounds_are_told_before_the_load() {
+        let of = |rounds: &str, gates: usize| {
+            let two = ["--variant", "v4.11", "--variant", "v4.13", "--rounds", rounds];
+            plan(&two).unwrap().too_few_rounds(gates)
+        };
+        assert!(of("5", 1).unwrap().contains("--rounds 6"));
+        assert_eq!(of("6", 1), None);
+        let stars = of("6", 0).unwrap();
+        assert!(stars.contains("one of 4 figures") && stars.contains("--rounds 8"), "{stars}");
+        assert_eq!(of("8", 0), None);
+        assert_eq!(plan(&[]).unwrap().too_few_rounds(0), None, "nothing is compared");
+    }
+
+    #[test]
     fn operations_replace_time() {
         let plan = plan(&["--ops", "2k", "--variant", "v4.11", "--variant", "v4.13"]).unwrap();
         assert_eq!((plan.length, plan.total()), (Length::Ops(2000), None));
@@ -465,8 +522,8 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_before_the_start() {
         let refused = |args: &[&str]| plan(args).unwrap_err().message;
-        let twice = refused(&["--variant", "v4.11", "--variant", "v4.11"]);
-        assert!(twice.contains("stands twice"), "{twice}");
+        let thrice = ["--variant", "v4.11"].repeat(3);
+        assert!(refused(&thrice).contains("stands 3 times"));
         assert!(refused(&["--variant", "v4.99"]).contains("v4.9"));
         assert!(refused(&["--amplify", "S17=2"]).contains("--amplify"));
         assert!(refused(&["--threads", "64k"]).contains("take a smaller --batch"));

@@ -27,7 +27,7 @@ use crate::schema::{
 };
 use crate::store;
 
-pub use comparable::differences;
+pub use comparable::{differences, rounds_for};
 pub use figures::{op_figure_directions, op_figures};
 pub use gate::{Gate, full_name};
 pub(crate) use mail::wrap;
@@ -249,7 +249,10 @@ pub fn compare_runs(base: &[&Run], new: &[&Run], options: &Options) -> Result<Co
         return Err(comparable::refusal("base".as_ref(), "new".as_ref(), &forced));
     }
     let pairs = sides::round_pairs(base, new);
-    let columns = figures::columns(&pairs, &options.gates, options.all_figures);
+    // Old records name none; then all figures are.
+    let both = |name: &&String| second.primary.is_empty() || second.primary.contains(name);
+    let primary: Vec<&str> = first.primary.iter().filter(both).map(String::as_str).collect();
+    let columns = figures::columns(&pairs, &options.gates, &primary, options.all_figures);
     let interrupted = base.iter().chain(new).any(|run| run.interrupted);
     let mut metrics = rows(&columns, first, options);
     let step = |run: &Run| run.clock.step_ns.unwrap_or(0.0);
@@ -257,7 +260,7 @@ pub fn compare_runs(base: &[&Run], new: &[&Run], options: &Options) -> Result<Co
     for gate in &options.gates {
         gate.judge(&mut metrics, interrupted, step_ns, options.seed)?;
     }
-    holm_over_family(&mut metrics, !options.gates.is_empty());
+    holm_over_family(&mut metrics, !options.gates.is_empty(), &primary);
     let labels = options
         .labels
         .clone()
@@ -271,7 +274,7 @@ pub fn compare_runs(base: &[&Run], new: &[&Run], options: &Options) -> Result<Co
         verdict: worst_verdict(&metrics, pairs.len(), interrupted),
         forced,
         notes: Vec::new(),
-        rates: rates(&columns, options.seed),
+        rates: rates(&columns, &primary, options.seed),
         counts: counts(base, new),
         metrics,
     };
@@ -316,8 +319,10 @@ fn rows(columns: &[Column], first: &Run, options: &Options) -> Vec<MetricRow> {
         .zip(changes)
         .zip(intervals)
         .map(|((column, change), interval)| {
-            let p = (change.len() >= FEWEST_PAIRS)
-                .then(|| stats::sign_flip(&change, options.seed))
+            // What goes to 0 has no ratio; its differences flip their signs as well.
+            let tested = if change.is_empty() { column.differences() } else { change.clone() };
+            let p = (tested.len() >= FEWEST_PAIRS)
+                .then(|| stats::sign_flip(&tested, options.seed))
                 .flatten();
             MetricRow {
                 name: column.name.clone(),
@@ -356,11 +361,15 @@ fn percent_interval(log: crate::schema::Interval) -> crate::schema::Interval {
     crate::schema::Interval { low: percent(log.low), high: percent(log.high) }
 }
 
-/// Holm over the gated figures, or over all if none is gated.
-fn holm_over_family(metrics: &mut [MetricRow], gated: bool) {
-    let family: Vec<usize> = (0..metrics.len())
-        .filter(|&i| metrics[i].p.is_some() && (!gated || metrics[i].gate.is_some()))
-        .collect();
+/// Holm over the gated figures; over the primary ones if none is gated; over all if none is primary
+/// either.
+fn holm_over_family(metrics: &mut [MetricRow], gated: bool, primary: &[&str]) {
+    let belongs = |row: &MetricRow| match gated {
+        true => row.gate.is_some(),
+        false => primary.is_empty() || primary.contains(&row.name.as_str()),
+    };
+    let family: Vec<usize> =
+        (0..metrics.len()).filter(|&i| metrics[i].p.is_some() && belongs(&metrics[i])).collect();
     let ps: Vec<f64> = family.iter().filter_map(|&i| metrics[i].p).collect();
     for (i, p) in family.into_iter().zip(stats::holm(&ps)) {
         metrics[i].p_holm = Some(p);
@@ -386,8 +395,10 @@ pub(crate) fn worst_verdict(metrics: &[MetricRow], pairs: usize, interrupted: bo
     }
 }
 
-fn rates(columns: &[Column], seed: u64) -> Option<Summary> {
-    let rates = columns.iter().filter(|c| c.name.ends_with(".ops_per_s"));
+/// Mean over the main rates: failures and rare slow paths are rates, too, and no throughput.
+fn rates(columns: &[Column], primary: &[&str], seed: u64) -> Option<Summary> {
+    let is_main = |c: &&Column| primary.is_empty() || primary.contains(&c.name.as_str());
+    let rates = columns.iter().filter(|c| c.name.ends_with(".ops_per_s")).filter(is_main);
     let pairs = rates.clone().map(|c| c.base.len()).max()?;
     // What did not happen in some round has no ratio there, and speaks for no other round.
     let all: Vec<Vec<f64>> =

@@ -91,6 +91,10 @@ pub struct Run {
     pub rounds: Vec<Round>,
     /// Rounds that were planned.
     pub planned_rounds: u32,
+    /// Figures by which the workload's variants are told apart, as `fault.mid_ns`; empty in records of
+    /// earlier versions, where all are.
+    #[serde(default)]
+    pub primary: Vec<String>,
     /// Whether a signal, a time limit or `--stop-on-finding` ended the run before its time.
     pub interrupted: bool,
     /// What the run wants its reader to know, one line each (turbo is on, a node was made ...).

@@ -61,6 +61,7 @@ impl Workload for Cpuset01 {
             name: "cpuset01",
             about: "LTP cpuset01: cpuset.mems flips under tasks bound by mempolicy",
             axes: &["cpuset", "rebind"],
+            primary: &["fault.ops_per_s", "fault.mid_ns", "fault.p99_ns", "mems_write.mid_ns"],
             ops: &["fault", "unmap", "mems_write", "mbind"],
             options: &[
                 OptionSpec {

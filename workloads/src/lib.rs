@@ -40,6 +40,9 @@ pub struct Info {
     pub about: &'static str,
     /// Axes whose variants it tells apart.
     pub axes: &'static [&'static str],
+    /// Figures by which variants are told apart, as `fault.mid_ns`: a comparison tests these together
+    /// and stars no others. Few, since each one more asks for more rounds.
+    pub primary: &'static [&'static str],
     /// Operations that it times, in the order of the tables. Names as in results.
     pub ops: &'static [&'static str],
     /// Its own options.

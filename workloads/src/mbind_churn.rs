@@ -56,6 +56,7 @@ impl Workload for MbindChurn {
             name: "mbind-churn",
             about: "mbind and set_mempolicy over random ranges while others fault and mems flip",
             axes: &["cpuset", "rebind"],
+            primary: &["fault.ops_per_s", "fault.mid_ns", "fault.p99_ns", "mbind.mid_ns"],
             ops: &["fault", "mbind", "mbind_failed", "set_mempolicy", "remap", "mems_write"],
             options: &[
                 OptionSpec {

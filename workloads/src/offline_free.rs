@@ -54,6 +54,7 @@ impl Workload for OfflineFree {
             name: "offline-free",
             about: "frees racing isolation of their block",
             axes: &["offline", "pcp"],
+            primary: &["alloc.ops_per_s", "alloc.mid_ns", "free.mid_ns", "offline.mid_ns"],
             ops: &[
                 "alloc",
                 "free",

@@ -80,6 +80,7 @@ impl Workload for PageAlloc {
             name: "page-alloc",
             about: "steady alloc and free of page blocks: the speed baseline",
             axes: &["pcp"],
+            primary: &["alloc.ops_per_s", "alloc.mid_ns", "alloc.p99_ns", "free.mid_ns"],
             ops: &["alloc", "free", "alloc_failed"],
             options: &[
                 OptionSpec {

@@ -59,6 +59,7 @@ impl Workload for ZonelistRebuild {
             name: "zonelist-rebuild",
             about: "hotplug rebuilds under atomic allocations",
             axes: &["zonelist"],
+            primary: &["request.ops_per_s", "request.mid_ns", "request.p99_ns"],
             ops: &["request", "request_failed", "offline", "online", "filler_swing"],
             options: &[
                 OptionSpec {

@@ -179,6 +179,9 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
     plan.notes.extend(notes);
     let mut progress =
         Progress::new(args.output.progress, args.output.status_interval, args.output.quiet);
+    if let Some(why) = plan.too_few_rounds(gates.len()) {
+        say(format_args!("stress: note: {why}"));
+    }
     progress.begin(&plan);
     let mut keeper = Keeper::new(args);
     let mut session = rounds::run(&plan, signals, &mut progress, |session| {

@@ -177,6 +177,7 @@ mod tests {
         name: "test",
         about: "",
         axes: &[],
+        primary: &[],
         ops: &[],
         options: &[
             OptionSpec {

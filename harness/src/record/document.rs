@@ -122,6 +122,7 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         rounds: rounds.iter().map(|r| round(plan, r, &found)).collect(),
         findings: found.into_iter().map(|(_, f)| f).collect(),
         planned_rounds: plan.rounds,
+        primary: plan.workload.info().primary.iter().map(|&name| name.to_owned()).collect(),
         interrupted: session.is_cut,
         notes,
         exit: i32::from(
@@ -240,7 +241,7 @@ fn found(
                 round,
                 time_s: *time_s,
                 strict: plan.strict,
-                variant: &plan.variants[variant].name,
+                variant: &plan.variants[variant].spec,
                 seed: plan.seed,
                 replay: &replay,
             };
@@ -265,7 +266,7 @@ fn again(plan: &Plan, heading: &Heading, variant: usize) -> Vec<String> {
         words.push(word.clone());
     }
     words.push("--variant".to_owned());
-    words.push(plan.variants[variant].name.clone());
+    words.push(plan.variants[variant].spec.clone());
     words.push("--seed".to_owned());
     words.push(format!("{:#x}", plan.seed));
     words

@@ -454,6 +454,7 @@ mod tests {
             name: "test",
             about: "",
             axes: &[],
+            primary: &[],
             ops: &["fault", "unmap"],
             options: &[],
             nodes: 1,

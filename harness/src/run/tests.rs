@@ -54,6 +54,7 @@ const INFO: Info = Info {
     name: "test",
     about: "for tests",
     axes: &[],
+    primary: &[],
     ops: &["fault", "unmap"],
     options: &[],
     nodes: 1,

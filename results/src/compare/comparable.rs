@@ -140,9 +140,17 @@ fn power(comparison: &Comparison) -> Option<String> {
     let family = comparison.metrics.iter().filter(|row| row.p_holm.is_some()).count();
     let smallest = 2.0 / f64::powi(2.0, pairs.min(30) as i32);
     (smallest * family as f64 >= 0.05).then(|| {
-        let needed = (family as f64 * 40.0).log2().floor() as u32 + 1;
+        let needed = rounds_for(family);
         format!("{pairs} pairs can't make one of {family} figures significant after Holm; {needed} rounds can, or a gate on fewer")
     })
+}
+
+/// The fewest rounds that can make one of so many figures significant after Holm: the smallest p of
+/// an exact sign-flip test of n pairs is 2 / 2^n.
+#[must_use]
+pub fn rounds_for(figures: usize) -> u32 {
+    let needed = (figures as f64 * 40.0).log2().floor() as u32 + 1;
+    needed.max(FEWEST_PAIRS as u32)
 }
 
 /// Rounds that lie far off the others: something else ran on the machine meanwhile. By the first

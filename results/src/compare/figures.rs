@@ -106,6 +106,11 @@ impl Column {
         if without * 20 > self.base.len() { Vec::new() } else { ratios }
     }
 
+    /// New less base of each pair.
+    pub(super) fn differences(&self) -> Vec<f64> {
+        self.base.iter().zip(&self.new).map(|(b, n)| n - b).collect()
+    }
+
     /// Change of the means in percent, where pairs have no ratios; `None` from nothing.
     pub(super) fn change_of_means(&self) -> Option<f64> {
         let (base, new) = (super::stats::mean(&self.base)?, super::stats::mean(&self.new)?);
@@ -128,13 +133,19 @@ impl Column {
 }
 
 /// All figures that both sides have, in the order of the base's record.
-pub(super) fn columns(pairs: &[(&Round, &Round)], gates: &[Gate], all: bool) -> Vec<Column> {
+pub(super) fn columns(
+    pairs: &[(&Round, &Round)],
+    gates: &[Gate],
+    primary: &[&str],
+    all: bool,
+) -> Vec<Column> {
     let mut columns = Vec::new();
     let ops: IndexSet<&String> = pairs.iter().flat_map(|(base, _)| base.ops.keys()).collect();
     for op in ops {
         for figure in &OP_FIGURES {
             let name = format!("{op}.{}", figure.name);
-            if !figure.usual && !all && !gates.iter().any(|gate| gate.names(&name)) {
+            let is_wanted = figure.usual || all || primary.contains(&name.as_str());
+            if !is_wanted && !gates.iter().any(|gate| gate.names(&name)) {
                 continue;
             }
             let value = |round: &Round| {

@@ -110,7 +110,7 @@ fn fewer_than_six_pairs_give_no_verdict_and_say_so() {
 }
 
 #[test]
-fn a_figure_that_is_often_zero_changes_by_its_mean_and_is_not_tested() {
+fn a_figure_that_is_often_zero_changes_by_its_mean_and_is_tested_by_its_differences() {
     let (mut base, mut new) = both(Sample::default(), Sample::default());
     let mut set = |name: &str, values: [[f64; 10]; 2]| {
         for (run, values) in [&mut base, &mut new].into_iter().zip(values) {
@@ -129,9 +129,9 @@ fn a_figure_that_is_often_zero_changes_by_its_mean_and_is_not_tested() {
     let row = |name: &str| c.metrics.iter().find(|row| row.name == name);
     // Eight pairs of zeros are no change, but the mean of all ten is gone.
     let told = |name: &str| row(name).map(|r| (r.change_percent, r.interval_percent, r.p));
-    assert_eq!(told("half"), Some((Some(300.0), None, None)));
+    assert_eq!(told("half"), Some((Some(300.0), None, Some(2.0 / 1024.0))));
     assert_eq!(told("again"), None, "it says what the one before it says");
-    assert_eq!(told("rare"), Some((Some(-100.0), None, None)));
+    assert_eq!(told("rare"), Some((Some(-100.0), None, Some(0.5))));
     let rates = c.rates.unwrap();
     new.rounds[3].ops["mems_update"] = crate::schema::Op::default();
     let c = compared(&base, &new, &[]);
@@ -486,4 +486,33 @@ fn a_run_in_which_nothing_ended_is_not_said_to_be_well() {
     assert!(ktap.contains("# SKIP nothing was measured"), "{ktap}");
     run.rounds.clear();
     assert!(!run.measured_nothing(), "no round ended: that is an interruption");
+}
+
+#[test]
+fn a_count_that_goes_to_0_gets_its_star() {
+    let (mut base, mut new) = both(Sample::default(), Sample::default());
+    let figure = |value| crate::schema::Figure { value: Some(value), ..Default::default() };
+    for (i, (b, n)) in base.rounds.iter_mut().zip(&mut new.rounds).enumerate() {
+        b.figures.insert("extra_victims".into(), figure(3.0 + i as f64));
+        n.figures.insert("extra_victims".into(), figure(0.0));
+    }
+    let c = compared(&base, &new, &[]);
+    let row = c.metrics.iter().find(|row| row.name == "extra_victims").unwrap();
+    assert_eq!(row.p, Some(2.0 / 1024.0), "{row:?}");
+    assert_eq!(row.change_percent, Some(-100.0));
+}
+
+#[test]
+fn only_primary_figures_are_starred_and_share_the_test() {
+    let (mut base, mut new) =
+        both(Sample::default(), Sample { slowdown: 1.5, ..Sample::default() });
+    let primary = vec!["fault.mid_ns".to_owned(), "fault.p50_ns".to_owned()];
+    (base.primary, new.primary) = (primary.clone(), primary);
+    let c = compared(&base, &new, &[]);
+    let starred: Vec<&str> =
+        c.metrics.iter().filter(|row| row.significant).map(|row| row.name.as_str()).collect();
+    assert!(starred.contains(&"fault.p50_ns"), "{starred:?}");
+    assert!(starred.iter().all(|name| base.primary.iter().any(|p| p == name)), "{starred:?}");
+    assert!(c.metrics.iter().filter(|row| row.p_holm.is_some()).count() <= 2);
+    assert!(c.rates.is_none(), "no main rate among them");
 }

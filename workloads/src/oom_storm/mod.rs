@@ -64,6 +64,7 @@ impl Workload for OomStorm {
             name: "oom-storm",
             about: "many victims: the reaper races exit_mmap, victims dig into the reserves",
             axes: &["exit", "reserves"],
+            primary: &["fault.ops_per_s", "fault.mid_ns", "exit.mid_ns", "kill_to_free.mid_ns"],
             ops: &[
                 "fault",
                 "syscall",

@@ -73,6 +73,7 @@ impl Workload for Replay {
             name: "replay",
             about: "allocation trace of a real kernel, the model beside it",
             axes: &["pcp"],
+            primary: &["event.ops_per_s"],
             ops: &["alloc", "free", "event"],
             options: &[
                 OptionSpec {
