@@ -27,10 +27,10 @@ fn batch_grows_with_the_zone_up_to_its_releases_limit() {
     check(Release::V6_1, 1 << 30, 63);
     check(Release::V4_18, 1 << 30, 31);
     check(Release::V4_9, 65_536, 15);
-    check(Release::Mainline, 3840, 1);
-    check(Release::Mainline, 8192, 1);
-    check(Release::Mainline, 1 << 17, 31);
-    check(Release::Mainline, 1 << 30, 63);
+    check(Release::V6_19, 3840, 1);
+    check(Release::V6_19, 8192, 1);
+    check(Release::V6_19, 1 << 17, 31);
+    check(Release::V6_19, 1 << 30, 63);
     for release in Release::ALL {
         check(release, 0, 1);
     }

@@ -303,7 +303,7 @@ fn a_kept_position_loses_its_zone() {
 fn nothing_to_find_is_the_terminators_position() {
     let world = World::new(&[&[10, 20], &[20, 10]]);
     let lists = Zonelists::new(&world.nodes, &world.zones);
-    lists.rebuild(Release::Mainline, &world, |_| {});
+    lists.rebuild(Release::V6_19, &world, |_| {});
     let list = lists.fallback(NodeId(0));
     let none = NodeMask::EMPTY;
     let live = AtomicNodeMask::holding(2, &none);

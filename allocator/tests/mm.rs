@@ -69,7 +69,7 @@ fn assert_empty(k: &Kernel) {
 }
 
 const RELEASES: [Release; 5] =
-    [Release::V4_9, Release::V4_18, Release::V5_15, Release::V6_4, Release::Mainline];
+    [Release::V4_9, Release::V4_18, Release::V5_15, Release::V6_4, Release::V6_19];
 
 #[test]
 fn a_process_maps_writes_unmaps_and_leaves_nothing() {
@@ -105,7 +105,7 @@ fn exit_gives_back_what_was_never_unmapped() {
 
 #[test]
 fn a_read_maps_the_zero_page_and_a_write_replaces_it() {
-    let k = boot(Release::Mainline, 1);
+    let k = boot(Release::V6_19, 1);
     let (cx, mm) = process(&k, "reader");
     let start = k.mmap(&cx, &mm, 2, VmFlags::empty(), None).unwrap();
     assert_eq!(k.access(&cx, &mm, start, false), Fault::Mapped);
@@ -140,7 +140,7 @@ fn part_of_an_area_is_unmapped_by_splitting_it() {
 
 #[test]
 fn a_vma_policy_decides_the_node() {
-    let k = boot(Release::Mainline, 2);
+    let k = boot(Release::V6_19, 2);
     let (cx, mm) = process(&k, "bound");
     let start = k.mmap(&cx, &mm, 4, VmFlags::empty(), None).unwrap();
     let bind = PolicySpec::new(Mode::Bind, NodeMask::of([NodeId(1)]));
@@ -160,7 +160,7 @@ fn a_vma_policy_decides_the_node() {
 
 #[test]
 fn an_unstable_mm_gets_no_fresh_pages() {
-    let k = boot(Release::Mainline, 1);
+    let k = boot(Release::V6_19, 1);
     let (cx, mm) = process(&k, "victim");
     let start = k.mmap(&cx, &mm, 4, VmFlags::empty(), None).unwrap();
     write_all(&k, &cx, &mm, start, 1);
@@ -173,7 +173,7 @@ fn an_unstable_mm_gets_no_fresh_pages() {
 
 #[test]
 fn a_killed_task_faults_no_more() {
-    let k = boot(Release::Mainline, 1);
+    let k = boot(Release::V6_19, 1);
     let (cx, mm) = process(&k, "victim");
     let start = k.mmap(&cx, &mm, 1, VmFlags::empty(), None).unwrap();
     cx.task.process.kill();
@@ -227,7 +227,7 @@ fn swapped_pages_come_back_by_a_fault_and_slots_are_freed() {
 #[test]
 fn a_shared_file_is_read_once_and_outlives_its_mappers() {
     for shmem in [false, true] {
-        let k = boot(Release::Mainline, 1);
+        let k = boot(Release::V6_19, 1);
         let file = k.new_mapping(shmem);
         let (cx, mm) = process(&k, "first");
         let (cx2, mm2) = process(&k, "second");
@@ -252,7 +252,7 @@ fn a_shared_file_is_read_once_and_outlives_its_mappers() {
 
 #[test]
 fn a_private_file_mapping_copies_on_write_and_reclaim_drops_the_files_page() {
-    let k = boot(Release::Mainline, 1);
+    let k = boot(Release::V6_19, 1);
     let file = k.new_mapping(false);
     let (cx, mm) = process(&k, "copier");
     let start = k.mmap(&cx, &mm, 2, VmFlags::empty(), Some((Arc::clone(&file), 0))).unwrap();
@@ -269,7 +269,7 @@ fn a_private_file_mapping_copies_on_write_and_reclaim_drops_the_files_page() {
 
 #[test]
 fn mapped_pages_of_a_file_stay_in_the_cache() {
-    let k = boot(Release::Mainline, 1);
+    let k = boot(Release::V6_19, 1);
     let file = k.new_mapping(false);
     let (cx, mm) = process(&k, "mapper");
     let start = k.mmap(&cx, &mm, 2, VmFlags::SHARED, Some((Arc::clone(&file), 0))).unwrap();
@@ -283,7 +283,7 @@ fn mapped_pages_of_a_file_stay_in_the_cache() {
 
 #[test]
 fn a_page_moves_to_another_node_and_stays_mapped() {
-    let k = boot(Release::Mainline, 2);
+    let k = boot(Release::V6_19, 2);
     let (cx, mm) = process(&k, "mover");
     let start = k.mmap(&cx, &mm, 3, VmFlags::empty(), None).unwrap();
     write_all(&k, &cx, &mm, start, 3);
@@ -307,7 +307,7 @@ fn a_page_moves_to_another_node_and_stays_mapped() {
 
 #[test]
 fn a_cpusets_pages_follow_it_to_the_node_at_the_same_place() {
-    let k = boot(Release::Mainline, 4);
+    let k = boot(Release::V6_19, 4);
     let (cx, mm) = process(&k, "mover");
     let start = k.mmap(&cx, &mm, 700, VmFlags::empty(), None).unwrap();
     let nodes = NodeMask::of([NodeId(0), NodeId(1)]);
@@ -331,7 +331,7 @@ fn a_cpusets_pages_follow_it_to_the_node_at_the_same_place() {
 
 #[test]
 fn ten_thousand_cycles_on_two_threads_leave_nothing() {
-    for release in [Release::V4_14, Release::Mainline] {
+    for release in [Release::V4_14, Release::V6_19] {
         let k = boot(release, 2);
         let threads: Vec<_> = (0..2)
             .map(|n| {

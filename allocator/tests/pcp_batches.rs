@@ -44,7 +44,7 @@ fn alloc_and_free(k: &Kernel, cx: &Cx) {
 
 #[test]
 fn frees_beyond_high_give_back_as_much_but_in_batches_from_6_19_on() {
-    let [whole, batched] = [Release::V6_12, Release::Mainline].map(|release| {
+    let [whole, batched] = [Release::V6_12, Release::V6_19].map(|release| {
         let (k, cx) = boot(release);
         alloc_and_free(&k, &cx);
         assert_eq!(k.census().violations, Vec::<String>::new());
@@ -59,7 +59,7 @@ fn frees_beyond_high_give_back_as_much_but_in_batches_from_6_19_on() {
 
 #[test]
 fn the_idle_decay_lets_go_between_batches_from_6_19_on() {
-    let [whole, batched] = [Release::V6_12, Release::Mainline].map(|release| {
+    let [whole, batched] = [Release::V6_12, Release::V6_19].map(|release| {
         let (k, cx) = boot(release);
         alloc_and_free(&k, &cx);
         let zone = k.populated_zones().next().unwrap();

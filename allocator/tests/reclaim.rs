@@ -77,7 +77,7 @@ fn a_page_in_a_batch_is_on_no_list_until_the_batch_is_full() {
 
 #[test]
 fn a_page_let_go_of_in_a_batch_is_freed_when_the_batch_is_flushed() {
-    let k = boot(Release::Mainline, 1, false);
+    let k = boot(Release::V6_19, 1, false);
     let cx = context(&k, "adder");
     let pfn = user_page(&k, &cx).unwrap();
     k.lru_add_anon(&cx, pfn);
@@ -90,7 +90,7 @@ fn a_page_let_go_of_in_a_batch_is_freed_when_the_batch_is_flushed() {
 
 #[test]
 fn without_batches_a_page_is_on_its_list_at_once() {
-    let k = boot(Release::Mainline, 1, false);
+    let k = boot(Release::V6_19, 1, false);
     let cx = context(&k, "adder");
     let before = user_page(&k, &cx).unwrap();
     k.lru_add_anon(&cx, before);
@@ -106,7 +106,7 @@ fn without_batches_a_page_is_on_its_list_at_once() {
 
 #[test]
 fn an_isolated_page_outlives_its_owner_until_it_is_put_back() {
-    let k = boot(Release::Mainline, 1, false);
+    let k = boot(Release::V6_19, 1, false);
     let cx = context(&k, "owner");
     let pfn = user_page(&k, &cx).unwrap();
     assert!(!k.isolate_lru_page(&cx, pfn), "not on the LRU yet");
@@ -123,7 +123,7 @@ fn an_isolated_page_outlives_its_owner_until_it_is_put_back() {
 
 #[test]
 fn an_mlocked_page_is_on_the_unevictable_list() {
-    let k = boot(Release::Mainline, 1, false);
+    let k = boot(Release::V6_19, 1, false);
     let cx = context(&k, "owner");
     let pfn = user_page(&k, &cx).unwrap();
     k.lru_add_anon(&cx, pfn);
@@ -188,7 +188,7 @@ fn free_pages_count_as_reclaimable_in_no_release() {
 /// kswapd brings free pages above the high mark while a task only reads files.
 #[test]
 fn kswapd_refills_the_zone_above_its_high_mark() {
-    let k = boot(Release::Mainline, 2, true);
+    let k = boot(Release::V6_19, 2, true);
     let kthreads: Vec<_> = (0..2)
         .map(|n| {
             let kernel = Arc::clone(&k);

@@ -144,7 +144,7 @@ fn specs_are_checked_as_the_kernel_checks_them() {
         PolicySpec::new(mode, mask(list)).with(flags).check(release)
     };
     let none = ModeFlags::empty();
-    let (old, new) = (Release::V4_13, Release::Mainline);
+    let (old, new) = (Release::V4_13, Release::V6_19);
     assert_eq!(check(Mode::Preferred, "", none, new), Ok(Mode::Local));
     assert_eq!(check(Mode::Bind, "1", ModeFlags::STATIC_NODES, old), Ok(Mode::Bind));
     let refused = [

@@ -60,7 +60,7 @@ impl Form {
             kernel_misc_reclaimable: release >= Release::V5_17,
             boost: release >= Release::V5_12,
             reserved_highatomic: release >= Release::V5_10,
-            newest: release >= Release::Mainline,
+            newest: release >= Release::V6_18,
             swap_cache_stats: release < Release::V6_1,
             only_usable_zones: release >= Release::V6_1,
         }

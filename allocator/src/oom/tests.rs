@@ -103,7 +103,7 @@ fn of_two_equals_the_first_dies_up_to_5_2_and_then_the_later() {
 
 #[test]
 fn a_victim_in_flight_stops_the_search_until_it_is_hidden() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let small = process(&k, "small", 100, 0);
     let large = process(&k, "large", 200, 0);
@@ -122,7 +122,7 @@ fn a_victim_in_flight_stops_the_search_until_it_is_hidden() {
 
 #[test]
 fn a_victim_on_disjoint_nodes_does_not_stop_the_search() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let other = process(&k, "other", 100, 0);
     let far = process(&k, "far", 200, 0);
@@ -136,7 +136,7 @@ fn a_victim_on_disjoint_nodes_does_not_stop_the_search() {
 
 #[test]
 fn a_dying_task_is_marked_and_nobody_is_killed() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let other = process(&k, "other", 100, 0);
     cx.task.process.kill();
@@ -155,7 +155,7 @@ fn a_dying_task_is_marked_and_nobody_is_killed() {
 
 #[test]
 fn a_chosen_task_that_dies_anyway_is_marked_silently() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let other = process(&k, "other", 100, 0);
     other.task.process.kill();
@@ -167,7 +167,7 @@ fn a_chosen_task_that_dies_anyway_is_marked_silently() {
 
 #[test]
 fn a_request_without_fs_kills_nobody_and_is_told_of_progress() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let mut oc = control(&k, Gfp::NOFS);
     assert!(k.out_of_memory(&cx, &mut oc));
@@ -176,7 +176,7 @@ fn a_request_without_fs_kills_nobody_and_is_told_of_progress() {
 
 #[test]
 fn sharers_die_unmarked_and_init_keeps_the_mm_from_the_reaper() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let victim = process(&k, "victim", 200, 0);
     let sharer = process(&k, "sharer", 1, -1000);
@@ -196,7 +196,7 @@ fn sharers_die_unmarked_and_init_keeps_the_mm_from_the_reaper() {
 fn without_anybody_to_kill_the_machine_panics_and_the_run_ends() {
     for (release, message) in [
         (Release::V4_13, "Out of memory and no killable processes..."),
-        (Release::Mainline, "System is deadlocked on memory"),
+        (Release::V6_19, "System is deadlocked on memory"),
     ] {
         let k = boot(release);
         let cx = process(&k, "asker", 10, -1000);
@@ -210,7 +210,7 @@ fn without_anybody_to_kill_the_machine_panics_and_the_run_ends() {
 
 #[test]
 fn a_disabled_killer_does_nothing_and_waits_for_its_victims() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let victim = process(&k, "victim", 100, 0);
     assert!(k.out_of_memory(&cx, &mut control(&k, Gfp::KERNEL)));
@@ -225,7 +225,7 @@ fn a_disabled_killer_does_nothing_and_waits_for_its_victims() {
 
 #[test]
 fn the_time_from_kill_to_free_is_recorded_once() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let victim = process(&k, "victim", 100, 0);
     assert!(k.out_of_memory(&cx, &mut control(&k, Gfp::KERNEL)));
@@ -249,7 +249,7 @@ fn the_first_lines_have_each_release_s_form() {
              oom_score_adj=5",
         ),
         (
-            Release::Mainline,
+            Release::V6_19,
             "asker invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=5",
         ),
     ] {
@@ -292,7 +292,7 @@ fn request() -> Request<'static> {
 /// *Expected*: a kill while both nodes are free is a definite premature OOM, with report and story.
 #[test]
 fn a_kill_with_free_zones_is_found() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let _victim = process(&k, "victim", 100, 0);
     let req = request();
@@ -328,7 +328,7 @@ fn a_kill_beside_a_hidden_victim_is_found_and_classed() {
         (SkipBy::ReaperWalked, 200, FindingKind::LeftByReaper),
         (SkipBy::ExitAfterUnmap, 0, FindingKind::LateKill),
     ] {
-        let k = boot(Release::Mainline);
+        let k = boot(Release::V6_19);
         let cx = process(&k, "asker", 10, 0);
         let first = process(&k, "first", 200, 0);
         let second = process(&k, "second", 100, 0);
@@ -349,7 +349,7 @@ fn a_kill_beside_a_hidden_victim_is_found_and_classed() {
 /// *Expected*: a victim that was gone before the last look is no reproach.
 #[test]
 fn a_kill_after_the_first_victim_s_end_is_no_extra_one() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let first = process(&k, "first", 200, 0);
     let second = process(&k, "second", 100, 0);
@@ -408,7 +408,7 @@ fn an_allocation_below_its_share_is_found() {
 
 #[test]
 fn a_thisnode_request_is_constrained_by_nothing() {
-    let k = boot(Release::Mainline);
+    let k = boot(Release::V6_19);
     let cx = process(&k, "asker", 10, 0);
     let nodes = NodeMask::one(NodeId(1));
     let oc = |gfp| OomControl { nodemask: Nodemask::Fixed(&nodes), ..control(&k, gfp) };

@@ -100,7 +100,7 @@ impl CpusetPolicy {
     }
 
     fn choice(release: Release) -> Self {
-        if release >= Release::Mainline {
+        if release >= Release::V6_18 {
             Self::RecheckEachRetry
         } else if release >= Release::V4_13 {
             Self::IntersectionRecheck

@@ -76,7 +76,7 @@ impl Policy {
 
     /// The newest preset.
     pub fn mainline() -> Self {
-        Self::preset(Release::Mainline)
+        Self::preset(Release::NEWEST)
     }
 
     /// The word chosen on an axis.

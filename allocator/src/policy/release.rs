@@ -43,19 +43,22 @@ pub enum Release {
     V6_6,
     /// Linux 6.12.
     V6_12,
-    /// Linux 6.19.
-    Mainline,
+    /// Linux 6.18.
+    V6_18,
+    /// Linux 6.19, the newest: `mainline`.
+    V6_19,
 }
 
 use Release::{
-    Mainline, V4_11, V4_13, V4_14, V4_18, V5_4, V5_10, V5_12, V5_15, V5_17, V6_1, V6_4, V6_6, V6_12,
+    V4_11, V4_13, V4_14, V4_18, V5_4, V5_10, V5_12, V5_15, V5_17, V6_1, V6_4, V6_6, V6_12, V6_18,
+    V6_19,
 };
 
 use crate::gfp::GfpLayout;
 
 impl Release {
     /// All releases, the oldest first.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::V4_9,
         V4_11,
         V4_13,
@@ -70,8 +73,18 @@ impl Release {
         V6_4,
         V6_6,
         V6_12,
-        Mainline,
+        V6_18,
+        V6_19,
     ];
+
+    /// The word for the newest release, whichever that is.
+    pub const MAINLINE: &'static str = "mainline";
+
+    /// The newest release.
+    pub const NEWEST: Self = V6_19;
+
+    /// When the newest one's facts were last held against its source.
+    pub const READ_ON: &'static str = "2026-12-01";
 
     /// The word in specs and records.
     pub fn word(self) -> &'static str {
@@ -90,34 +103,22 @@ impl Release {
             V6_4 => "v6.4",
             V6_6 => "v6.6",
             V6_12 => "v6.12",
-            Mainline => "mainline",
+            V6_18 => "v6.18",
+            V6_19 => "v6.19",
         }
     }
 
-    /// The release with this word.
+    /// The release with this word, or the newest for `mainline`.
     pub fn from_word(word: &str) -> Option<Self> {
+        if word == Self::MAINLINE {
+            return Some(Self::NEWEST);
+        }
         Self::ALL.into_iter().find(|r| r.word() == word)
     }
 
     /// The version that the preset stands for, in numbers.
     pub fn version(self) -> &'static str {
-        match self {
-            Mainline => "6.19",
-            Self::V4_9
-            | V4_11
-            | V4_13
-            | V4_14
-            | V4_18
-            | V5_4
-            | V5_10
-            | V5_12
-            | V5_15
-            | V5_17
-            | V6_1
-            | V6_4
-            | V6_6
-            | V6_12 => &self.word()[1..],
-        }
+        &self.word()[1..]
     }
 }
 
@@ -337,7 +338,7 @@ impl Release {
 
     /// Where batch comes from.
     pub fn pcp_batch(self) -> PcpBatch {
-        if self >= Mainline {
+        if self >= V6_19 {
             PcpBatch::Quarter
         } else if self >= V5_4 {
             PcpBatch::Mib1
@@ -354,7 +355,7 @@ impl Release {
     /// How long is a burst of such frees where high tunes itself: batch + high_min / 2 pages
     /// (6.16), or batch?
     pub fn pcp_bursts_are_long(self) -> bool {
-        self >= Mainline
+        self >= V6_18
     }
 
     /// How bulk frees go over the lists.
@@ -388,10 +389,10 @@ impl Release {
         self >= V6_4
     }
 
-    /// Is pcp->lock let go of between batches when the idle decay or a free beyond high gives
-    /// pages back? fc4b909c368f, 91e691296646, 6.19; before, all of it goes in one hold.
+    /// Do the idle decay and a free beyond high let go of pcp->lock between batches (fc4b909c368f,
+    /// 91e691296646, 6.19), or give all back in one hold?
     pub fn pcp_frees_in_batches(self) -> bool {
-        self >= Mainline
+        self >= V6_19
     }
 
     /// Is the pageblock's type read again under zone->lock on every free (6.10), or only if the
@@ -590,7 +591,7 @@ impl Release {
     /// It took back that zone_reclaimable_pages says "free" where nothing is reclaimable, as 6.13
     /// to 6.17 do (and stable trees from 6.1 for a while): no release modelled here has that.
     pub fn throttle_counts_exhausted(self) -> bool {
-        self >= Mainline
+        self >= V6_18
     }
 
     /// Does a fatal signal end should_compact_retry?
@@ -782,10 +783,9 @@ impl Release {
         self >= V5_4
     }
 
-    /// Does the reaper walk the areas from the last to the first (5e1953dc71af, 6.18)? An exiting
-    /// task goes the other way, so that the two meet once.
+    /// Does the reaper walk the areas from the last to the first (5e1953dc71af, 6.18)?
     pub fn reaps_in_reverse(self) -> bool {
-        self >= Mainline
+        self >= V6_18
     }
 
     // G: hotplug, as far as `offline` leaves open
@@ -837,7 +837,7 @@ impl Release {
 
     /// Does a node leave N_MEMORY before the zonelists are rebuilt (after 6.12)?
     pub fn node_leaves_before_rebuild(self) -> bool {
-        self >= Mainline
+        self >= V6_18
     }
 
     /// Does the zone's span shrink when its first or last block goes offline (5.5)?

@@ -172,11 +172,12 @@ fn no_preset(column: usize, word: String) -> SpecError {
     if word.contains('=') {
         return SpecError::NoPreset { column, word };
     }
-    let all: Vec<_> = Release::ALL.map(Release::word).to_vec();
+    let mut all: Vec<_> = Release::ALL.map(Release::word).to_vec();
+    all.push(Release::MAINLINE);
     let Some(version) = version(&word) else {
         return SpecError::Preset { column, nearest: nearest(&word, &all), word, all };
     };
-    // Presets by version; mainline has one too.
+    // Presets by version.
     let of = |release: &Release| version_number(release.version());
     let exact = Release::ALL.iter().find(|r| of(r) == Some(version)).map(|r| r.word());
     if exact.is_some() {

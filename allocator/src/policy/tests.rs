@@ -18,7 +18,8 @@ v6.1 intersection-recheck one-step shared-read half seqlock pcp-disable multi-or
 v6.4 intersection-recheck one-step shared-read fractions seqlock-deferred-printk pcp-disable multi-order-trylock
 v6.6 intersection-recheck one-step shared-read fractions seqlock-irqsave pcp-disable multi-order-trylock
 v6.12 intersection-recheck one-step shared-read fractions seqlock-irqsave pcp-disable auto-tune
-mainline recheck-each-retry one-step shared-read fractions seqlock-irqsave pcp-disable auto-tune
+v6.18 recheck-each-retry one-step shared-read fractions seqlock-irqsave pcp-disable auto-tune
+v6.19 recheck-each-retry one-step shared-read fractions seqlock-irqsave pcp-disable auto-tune
 ";
 
 #[test]
@@ -153,14 +154,15 @@ fn a_variant_that_no_release_shipped_is_no_presets_choice() {
 #[test]
 fn a_spec_names_a_release_and_what_differs() {
     let p = Policy::parse("mainline,exit=mm-users").unwrap();
-    assert_eq!((p.release, p.exit), (Release::Mainline, ExitPolicy::MmUsers));
-    assert_eq!(p.to_string(), "mainline,exit=mm-users");
+    assert_eq!((p.release, p.exit), (Release::V6_19, ExitPolicy::MmUsers));
+    assert_eq!(p.to_string(), "v6.19,exit=mm-users");
+    assert_eq!(Policy::parse("mainline"), Policy::parse("v6.19"));
     let same = Policy::parse(" v6.12 , cpuset = intersection-recheck ").unwrap();
     assert_eq!(same.to_string(), "v6.12", "what the preset says anyway is left out");
 }
 
 const RCU: &str = "column 1: no preset `rcu`: choose from v4.9, v4.11, v4.13, v4.14, v4.18, v5.4, \
-                   v5.10, v5.12, v5.15, v5.17, v6.1, v6.4, v6.6, v6.12, mainline";
+                   v5.10, v5.12, v5.15, v5.17, v6.1, v6.4, v6.6, v6.12, v6.18, v6.19, mainline";
 
 #[test]
 fn a_bad_spec_says_where_and_what_was_meant() {
@@ -171,10 +173,10 @@ fn a_bad_spec_says_where_and_what_was_meant() {
     check("mainlien", "column 1: no preset `mainlien`: did you mean mainline?");
     check("rcu", RCU);
     check("v5.11", "column 1: no preset for `v5.11`: the nearest are v5.10 and v5.12");
-    check("v7.0", "column 1: no preset for `v7.0`: the nearest is mainline");
+    check("v7.0", "column 1: no preset for `v7.0`: the nearest is v6.19");
     check("v4.8", "column 1: no preset for `v4.8`: the nearest is v4.9");
     check("4.11", "column 1: no preset `4.11`: did you mean v4.11?");
-    check("v6.19", "column 1: no preset `v6.19`: did you mean mainline?");
+    check("6.19", "column 1: no preset `6.19`: did you mean v6.19?");
     check(
         "exit=mm-users",
         "column 1: `exit=mm-users` comes before any preset: write mainline,exit=mm-users",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use allocator::policy::{self, AxisDescription, AxisName, Expect, Policy, VariantInfo};
+use allocator::policy::{self, AxisDescription, AxisName, Expect, Policy, Release, VariantInfo};
 use allocator::race::Point;
 
 use super::args::{ListCommand, Listed};
@@ -140,8 +140,12 @@ fn wrapped(words: &str, indent: usize) -> String {
 
 /// One line for each release: the first with all its choices, the others with what they changed.
 fn presets() -> String {
-    let mut text = String::from(
-        "Each preset is what that release shipped; shown is what changed since the last.\n\n",
+    let mut text = format!(
+        "Each preset is what that release shipped; shown is what changed since the last.\n\
+         {} = {}, read on {}; what was read where: docs/kernel.\n\n",
+        Release::MAINLINE,
+        Release::NEWEST,
+        Release::READ_ON
     );
     let mut before: Option<Policy> = None;
     for preset in policy::presets() {
@@ -170,6 +174,7 @@ mod tests {
             }
         }
         assert!(variants.lines().all(|l| l.chars().count() <= WIDTH));
+        assert!(list(Listed::Presets).contains("mainline = v6.19, read on 20"));
         let presets = list(Listed::Presets);
         for preset in policy::presets() {
             assert!(presets.contains(&format!("\n{} ", preset.release.word())), "{presets}");

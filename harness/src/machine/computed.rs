@@ -230,9 +230,9 @@ mod tests {
     fn a_kernel_belongs_to_the_release_before_it() {
         for (kernel, release) in [
             ("6.1.176", Some("v6.1")),
-            ("6.18.44-fc-v657", Some("v6.12")),
-            ("6.19.0-rc1", Some("mainline")),
-            ("7.2", Some("mainline")),
+            ("6.18.44-fc-v657", Some("v6.18")),
+            ("6.19.0-rc1", Some("v6.19")),
+            ("7.2", Some("v6.19")),
             ("4.4.0-210-generic", None),
             ("unknown", None),
         ] {

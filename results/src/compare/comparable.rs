@@ -41,6 +41,10 @@ pub fn differences(base: &Run, new: &Run) -> Vec<Difference> {
     if same_shape && base.machine.fingerprint() != new.machine.fingerprint() {
         check("machine.nodes", memory(base), memory(new));
     }
+    if base.variant.name == new.variant.name {
+        // `mainline` moves on to the next release; then it is another policy by the same name.
+        check("variant.release", base.variant.release.clone(), new.variant.release.clone());
+    }
     if base.variant.release == new.variant.release {
         check("machine.zones", base.machine.zones_in_brief(), new.machine.zones_in_brief());
     }

@@ -75,7 +75,7 @@ pub struct RunRow {
 /// schema.
 pub(super) fn cell(run: &Run) -> String {
     crate::host::hash(&format!(
-        "{} {} {} {:?} {} {} {} {}",
+        "{} {} {} {:?} {} {} {} {} {}",
         crate::host::fingerprint(&run.host),
         run.machine.fingerprint(),
         run.workload,
@@ -83,6 +83,7 @@ pub(super) fn cell(run: &Run) -> String {
         run.threads,
         run.clock.time_scale,
         run.variant.name,
+        run.variant.release,
         run.schema
     ))
 }
