@@ -221,25 +221,73 @@ fn lines(text: &str, indent: &str) -> Vec<String> {
     wrap(text, indent, WIDTH).lines().map(str::to_owned).collect()
 }
 
+/// Whether the oracle's sentence begins here: why a kill was premature, or only looks so.
+fn is_verdict(line: &str) -> bool {
+    ["Premature:", "Drift:", "Transient:"].iter().any(|word| line.starts_with(word))
+}
+
+/// The lines of a report, the oracle's sentence as one: a report is laid out for its own width.
+fn whole_sentences<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for line in lines {
+        match all.last_mut().filter(|last| is_verdict(last) && !last.ends_with('.')) {
+            Some(last) => *last = format!("{last} {line}"),
+            None => all.push(line.to_owned()),
+        }
+    }
+    all
+}
+
 /// The lines of the oracle's report that hold the reason.
 fn reasons(report: &[String]) -> Vec<String> {
-    let all: Vec<&str> = report.iter().flat_map(|l| l.lines()).collect();
-    let tells = |line: &&&str| {
+    let all = whole_sentences(report.iter().flat_map(|l| l.lines()));
+    let tells = |line: &&String| {
         line.contains("invoked oom-killer")
             || line.contains("<==")
-            || line.starts_with("Premature")
+            || is_verdict(line)
             || line.contains("Kernel panic")
     };
-    let mut chosen: Vec<&str> = all.iter().filter(tells).copied().collect();
+    let mut chosen: Vec<String> = all.iter().filter(tells).cloned().collect();
     if chosen.is_empty() {
         chosen = all;
     }
     let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut out: Vec<String> =
-        chosen.into_iter().flat_map(|line| lines(&squeezed(line), "  ")).collect();
-    if out.len() > REPORT_LINES {
-        out.truncate(REPORT_LINES - 1);
+    let told = |of: Vec<&String>| -> Vec<String> {
+        of.into_iter().flat_map(|line| lines(&squeezed(line), "  ")).collect()
+    };
+    let (verdict, rest) = chosen.iter().partition(|line| is_verdict(line));
+    let (verdict, mut out) = (told(verdict), told(rest));
+    let room = REPORT_LINES.saturating_sub(verdict.len());
+    if out.len() > room {
+        out.truncate(room.saturating_sub(1));
         out.push("  ...".to_owned());
     }
+    // Whatever has to be left out: never the sentence that says why it is a finding.
+    out.extend(verdict);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_told_in_whole_sentences_whatever_is_left_out() {
+        let zone = |n: u32| format!("Node {n} Normal free:8192kB min:256kB   <== may be used");
+        let mut report = vec!["A invoked oom-killer: order=0".to_owned()];
+        report.extend((0..9).map(zone));
+        report.push("Premature: at every look since the last retry began, a zone that".to_owned());
+        report.push("the request may use was above its high mark.".to_owned());
+        let told = reasons(&report);
+        assert!(told.len() <= REPORT_LINES, "{told:?}");
+        let text = told.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            text.ends_with(
+                "Premature: at every look since the last retry began, a zone that the request may \
+                 use was above its high mark."
+            ),
+            "{text}"
+        );
+        assert!(text.contains("..."), "{text}");
+    }
 }
