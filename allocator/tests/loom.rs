@@ -13,6 +13,7 @@ use allocator::ids::Pfn;
 use allocator::pcp::{Pcp, PcpRules};
 use allocator::sync::SeqCount;
 use allocator::sync::atomic::{AtomicU32, Ordering, fence};
+use allocator::sync::awaited::{Awaited, Park};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -210,4 +211,113 @@ fn exactly_one_put_frees_and_sees_what_the_other_did() {
         assert_eq!(shared.2.load(Ordering::Relaxed), 1);
         assert_eq!(shared.0.get(Pfn(0)).state().kind(), FrameKind::Buddy);
     });
+}
+
+/// A queue of sleepers that loom knows, on a host that runs no barrier on other CPUs.
+struct Queue {
+    /// Sleepers, and those among them that were woken and haven't left yet.
+    counts: loom::sync::Mutex<(u32, u32)>,
+    woken: loom::sync::Condvar,
+    /// What the host says of its barrier; it has none in any case.
+    claims_barrier: bool,
+    /// Sleeps that ended by themselves.
+    timed: Tally,
+}
+
+/// Timed sleeps in an execution, behind which it is not followed.
+const MOST_TIMED: u32 = 3;
+
+impl Queue {
+    fn new(claims_barrier: bool) -> Self {
+        let counts = loom::sync::Mutex::new((0, 0));
+        Self { counts, woken: loom::sync::Condvar::new(), claims_barrier, timed: Tally::new(0) }
+    }
+}
+
+impl Park for Queue {
+    const SPINS: u32 = 0;
+
+    fn park(&self, still_waits: impl FnOnce() -> bool, timed: bool) {
+        let mut counts = self.counts.lock().unwrap();
+        if !still_waits() {
+            return;
+        }
+        counts.0 += 1;
+        if timed {
+            // The time is over whenever somebody else has run.
+            if self.timed.fetch_add(1, Outside) >= MOST_TIMED {
+                loom::skip_branch();
+            }
+            drop(counts);
+            thread::yield_now();
+            counts = self.counts.lock().unwrap();
+            if counts.1 > 0 {
+                counts.1 -= 1;
+            } else {
+                counts.0 -= 1;
+            }
+            return;
+        }
+        while counts.1 == 0 {
+            counts = self.woken.wait(counts).unwrap();
+        }
+        counts.1 -= 1;
+    }
+
+    fn unpark_one(&self, leaves_others: impl FnOnce(bool)) {
+        let mut counts = self.counts.lock().unwrap();
+        if counts.0 > 0 {
+            counts.0 -= 1;
+            counts.1 += 1;
+            self.woken.notify_one();
+        }
+        leaves_others(counts.0 > 0);
+    }
+
+    fn barrier_on_all_cpus(&self) -> bool {
+        false
+    }
+
+    fn has_barrier(&self) -> bool {
+        self.claims_barrier
+    }
+}
+
+/// Three threads enter a section once each, by all schedules of two preemptions and
+/// [`MOST_TIMED`] sleeps that end by themselves: one more is one more look, as the last.
+fn three_enter(claims_barrier: bool) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.max_branches = 20_000;
+    model.check(move || {
+        let shared = (Awaited::new(), Queue::new(claims_barrier), UnsafeCell::new(0));
+        // Leaked: dropping it while loom reports a deadlock would be a second panic.
+        let shared: &'static (Awaited, Queue, UnsafeCell<u32>) = Box::leak(Box::new(shared));
+        let enter = || {
+            if !shared.0.enter() {
+                shared.0.enter_slow(&shared.1);
+            }
+            // SAFETY: only one is inside; loom checks.
+            shared.2.with_mut(|n| unsafe { *n += 1 });
+            shared.0.leave(&shared.1);
+        };
+        let others = [thread::spawn(enter), thread::spawn(enter)];
+        enter();
+        others.into_iter().for_each(|t| t.join().unwrap());
+        // SAFETY: nobody else is left.
+        shared.2.with(|n| assert_eq!(unsafe { *n }, 3));
+    });
+}
+
+#[test]
+fn a_section_without_membarrier_lets_everybody_in() {
+    three_enter(false);
+}
+
+/// Only the first waiter timed, as it once was: the others sleep behind an unlock that didn't see
+/// them.
+#[test]
+#[should_panic = "deadlock"]
+fn a_second_waiter_that_sleeps_untimed_sleeps_for_ever() {
+    three_enter(true);
 }

@@ -38,7 +38,8 @@ fn one(json: &str) -> Run {
     run.clone()
 }
 
-const QUICK: [&str; 4] = ["--warmup", "50ms", "--duration", "200ms"];
+/// Ends by operations: on a busy host a short time may pass before any thread makes its first.
+const QUICK: [&str; 4] = ["--warmup", "20ms", "--ops", "500k"];
 
 #[test]
 fn a_run_fits_the_screen_and_is_kept() {
@@ -66,7 +67,8 @@ fn json_is_alone_on_stdout_and_its_histogram_decodes() {
     use base64::Engine as _;
     use hdrhistogram::serialization::Deserializer;
     let dir = tempfile::tempdir().unwrap();
-    let args = [&QUICK[..], &["--format", "json", "--status-interval", "100ms"]].concat();
+    let args = ["--warmup", "50ms", "--duration", "500ms", "--format", "json"];
+    let args = [&args[..], &["--status-interval", "100ms"]].concat();
     let (code, stdout, stderr) = parts(&run(dir.path(), &args));
     assert_eq!(code, Some(0), "{stderr}");
     let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
@@ -263,7 +265,7 @@ fn flags_may_stand_in_a_file_and_those_typed_win() {
     let config = "threads = 3\nduration = \"1h\"\nwarmup = \"50ms\"\nseed = \"0x11\"\n\
                   variant = [\"v5.15\", \"v6.1\"]\npattern = \"bulk\"\nquiet = true\n";
     std::fs::write(dir.path().join("night.toml"), config).unwrap();
-    let typed = ["--config", "night.toml", "--duration", "100ms", "--variant", "v4.9"];
+    let typed = ["--config", "night.toml", "--duration", "1s", "--variant", "v4.9"];
     let args = [&typed[..], &["--format", "json"]].concat();
     let (code, stdout, stderr) = parts(&run(dir.path(), &args));
     assert_eq!(code, Some(0), "{stderr}");
@@ -282,7 +284,7 @@ fn flags_may_stand_in_a_file_and_those_typed_win() {
 #[test]
 fn repeats_in_a_file_are_run_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "warmup = 0\nduration = \"50ms\"\n[[run]]\nthreads = 1\n[[run]]\nthreads = 2\n";
+    let config = "warmup = 0\nops = \"100k\"\n[[run]]\nthreads = 1\n[[run]]\nthreads = 2\n";
     std::fs::write(dir.path().join("two.toml"), config).unwrap();
     let args = ["--config", "two.toml", "--format", "json"];
     let (code, stdout, stderr) = parts(&run(dir.path(), &args));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const MATRIX: &str = r#"
 machine = "synthetic:numa:1(memory=256MiB) pu:2"
 rounds = 6
-duration = "40ms"
+ops = "100k"
 warmup = "10ms"
 threads = 2
 

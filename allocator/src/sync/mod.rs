@@ -18,6 +18,8 @@
 //! the waiters, and whoever runs first takes the lock.
 
 pub mod atomic;
+#[cfg(any(not(feature = "explore"), loom))]
+pub mod awaited;
 #[cfg(not(any(feature = "explore", loom)))]
 mod rwsem;
 #[cfg(not(any(feature = "explore", loom)))]
