@@ -15,7 +15,8 @@ const CPU: CpuId = CpuId(0);
 struct World {
     frames: FrameTable,
     pageblocks: PageblockTable,
-    zone: Zone,
+    /// Boxed: lists with blocks on them never move.
+    zone: Box<Zone>,
     pages: u32,
     rules: BuddyRules,
 }
@@ -24,7 +25,7 @@ impl World {
     fn new(blocks: u32, rules: BuddyRules) -> Self {
         let pages = blocks * PAGEBLOCK_NR_PAGES;
         let max = u64::from(BASE + pages);
-        let zone = Zone::new(ZoneId::new(NodeId(0), ZoneIdx::Normal), 1);
+        let zone = Box::new(Zone::new(ZoneId::new(NodeId(0), ZoneIdx::Normal), 1));
         let world = Self {
             frames: FrameTable::new(max).unwrap(),
             pageblocks: PageblockTable::new(max),
@@ -211,7 +212,9 @@ proptest! {
         types in prop::collection::vec(0..6u32, 4),
         merges_by_type in any::<bool>(),
     ) {
-        let rules = BuddyRules { merges_by_type, ..BuddyRules::NEWEST };
+        // Stale types up to 6.8: a run may go to another type's lists than its pageblocks'.
+        let rules =
+            BuddyRules { merges_by_type, claims_then_steals: false, ..BuddyRules::NEWEST };
         let worlds = [World::new(4, rules), World::new(4, rules)];
         let first = first >> order << order;
         let blocks = blocks.min((2048 - first) >> order);
@@ -352,4 +355,51 @@ fn a_block_whose_parent_is_about_to_merge_goes_to_the_tail() {
         .map(|p| p.0)
         .collect();
     assert_eq!(order0, [pages[8].0, pages[0].0], "0 waits at the tail to merge with 1 and 2-3");
+}
+
+/// A zone whose lists are about to be told wrong.
+#[cfg(debug_assertions)]
+fn planted() -> World {
+    World::new(2, BuddyRules::NEWEST)
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "nr_free and the blocks on the free lists differ")]
+fn an_nr_free_off_by_one_is_caught_by_the_next_block() {
+    let world = planted();
+    world.zone.free_area[0].add_nr_free(1);
+    let _page = world.alloc(0, MigrateType::Movable);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "goes onto a second list")]
+fn a_block_on_two_lists_is_caught_when_it_goes_onto_the_second() {
+    let world = planted();
+    let free = world.zone.free_area[usize::from(PAGEBLOCK_ORDER + 1)].list(MigrateType::Movable);
+    let block = free.head().unwrap();
+    world.buddy().put_back(block, 0, MigrateType::Movable, FreeTo::Head);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "is taken off a list that it is not on")]
+fn a_block_is_taken_off_no_list_but_its_own() {
+    let world = planted();
+    let page = world.alloc(0, MigrateType::Movable).unwrap();
+    world.free(page, 0);
+    let other = FrameList::default();
+    let free = world.zone.free_area[usize::from(PAGEBLOCK_ORDER + 1)].list(MigrateType::Movable);
+    other.remove(&world.frames, free.head().unwrap());
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "is on another type's list")]
+fn a_block_on_another_type_s_list_is_caught_when_it_is_put_there() {
+    let world = planted();
+    let page = world.alloc(0, MigrateType::Movable).unwrap();
+    let mut l = world.zone.lock.lock(|| {});
+    world.buddy().free_one_page(&mut l, CPU, page, 0, MigrateType::Unmovable, FreeTo::Head);
 }

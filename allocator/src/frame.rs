@@ -19,6 +19,7 @@
 //! **Differs.** The table is one lazily committed array from pfn 0 to the last, as vmemmap is one
 //! virtual range: untouched frames cost address space only.
 
+use crate::frame_lists::FrameLists;
 use crate::gfp::MigrateType;
 use crate::ids::Pfn;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -237,6 +238,8 @@ fn zeroed(count: usize) -> Result<Box<[Frame]>, ()> {
 #[derive(Debug)]
 pub struct FrameTable {
     frames: Box<[Frame]>,
+    /// Which list each is on; empty in `release`.
+    lists: FrameLists,
 }
 
 /// The frame table did not fit into memory.
@@ -254,7 +257,8 @@ impl FrameTable {
     /// If the host has no address space for it.
     pub fn new(frames: u64) -> Result<Self, FrameTableError> {
         let count = usize::try_from(frames).map_err(|_| FrameTableError { frames })?;
-        zeroed(count).map(|frames| Self { frames }).map_err(|()| FrameTableError { frames })
+        let lists = FrameLists::new(count).ok_or(FrameTableError { frames })?;
+        zeroed(count).map(|frames| Self { frames, lists }).map_err(|()| FrameTableError { frames })
     }
 
     /// The frame with this number.
@@ -273,6 +277,12 @@ impl FrameTable {
     #[inline]
     pub fn at(&self, pfn: u32) -> &Frame {
         &self.frames[pfn as usize]
+    }
+
+    /// Is the block on any list? Only builds with debug assertions know.
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_on_a_list(&self, pfn: Pfn) -> bool {
+        self.lists.is_on_any(pfn.0)
     }
 
     /// Number of frames, holes included.
@@ -300,15 +310,51 @@ impl FrameTable {
 pub struct FrameList {
     head: AtomicU32,
     tail: AtomicU32,
+    /// Blocks on it, for the checks of nr_free and of pcp counts.
+    #[cfg(debug_assertions)]
+    len: crate::sync::unobserved::AtomicU32,
 }
 
 impl Default for FrameList {
     fn default() -> Self {
-        Self { head: AtomicU32::new(NIL), tail: AtomicU32::new(NIL) }
+        Self {
+            head: AtomicU32::new(NIL),
+            tail: AtomicU32::new(NIL),
+            #[cfg(debug_assertions)]
+            len: Default::default(),
+        }
     }
 }
 
 impl FrameList {
+    /// Blocks on it. Only builds with debug assertions count them; under the list's lock.
+    #[cfg(debug_assertions)]
+    pub(crate) fn len(&self) -> u32 {
+        self.len.load(crate::sync::unobserved::Ordering::Relaxed)
+    }
+
+    /// A block comes onto the list.
+    #[inline(always)]
+    #[track_caller]
+    fn note_enter(&self, _frames: &FrameTable, _pfn: u32) {
+        #[cfg(debug_assertions)]
+        {
+            _frames.lists.enter(_pfn, self);
+            self.len.fetch_add(1, crate::sync::unobserved::Ordering::Relaxed);
+        }
+    }
+
+    /// A block leaves it.
+    #[inline(always)]
+    #[track_caller]
+    fn note_leave(&self, _frames: &FrameTable, _pfn: u32) {
+        #[cfg(debug_assertions)]
+        {
+            _frames.lists.leave(_pfn, self);
+            self.len.fetch_sub(1, crate::sync::unobserved::Ordering::Relaxed);
+        }
+    }
+
     /// Nothing on it, as far as an unlocked reader can tell?
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -330,7 +376,9 @@ impl FrameList {
 
     /// Puts a block at the head; returns its frame.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn push_head<'f>(&self, frames: &'f FrameTable, pfn: Pfn) -> &'f Frame {
+        self.note_enter(frames, pfn.0);
         let frame = frames.get(pfn);
         let old = self.head.load(Ordering::Relaxed);
         frame.next.store(old, Ordering::Relaxed);
@@ -345,6 +393,7 @@ impl FrameList {
 
     /// Puts a block at the tail.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn push_tail(&self, frames: &FrameTable, pfn: Pfn) {
         self.push_tail_run(frames, pfn, 1, 1, |_| {});
     }
@@ -352,6 +401,7 @@ impl FrameList {
     /// Puts blocks that follow each other, `step` frames apart, at the tail in their order; `each`
     /// is called with the frame of each.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn push_tail_run(
         &self,
         frames: &FrameTable,
@@ -373,6 +423,7 @@ impl FrameList {
         }
         let mut at = first.0;
         while at <= last {
+            self.note_enter(frames, at);
             let frame = frames.at(at);
             each(frame);
             frame.prev.store(prev, Ordering::Relaxed);
@@ -386,8 +437,10 @@ impl FrameList {
 
     /// Takes the block at the head off; returns it and its frame.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn pop_head<'f>(&self, frames: &'f FrameTable) -> Option<(Pfn, &'f Frame)> {
         let head = self.head()?;
+        self.note_leave(frames, head.0);
         let frame = frames.get(head);
         self.head.store(frame.next.load(Ordering::Relaxed), Ordering::Relaxed);
         Some((head, frame))
@@ -395,8 +448,10 @@ impl FrameList {
 
     /// Takes the block at the tail off; returns it and its frame.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn pop_tail<'f>(&self, frames: &'f FrameTable) -> Option<(Pfn, &'f Frame)> {
         let tail = self.tail()?;
+        self.note_leave(frames, tail.0);
         let frame = frames.get(tail);
         if self.head.load(Ordering::Relaxed) == tail.0 {
             self.head.store(NIL, Ordering::Relaxed);
@@ -410,7 +465,9 @@ impl FrameList {
 
     /// Takes a block that is on this list off.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn remove(&self, frames: &FrameTable, pfn: Pfn) {
+        self.note_leave(frames, pfn.0);
         let frame = frames.get(pfn);
         let next = frame.next.load(Ordering::Relaxed);
         if self.head.load(Ordering::Relaxed) == pfn.0 {

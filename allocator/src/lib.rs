@@ -73,6 +73,7 @@ pub mod drain;
 #[cfg(all(feature = "explore", not(loom)))]
 pub mod explore;
 pub mod frame;
+mod frame_lists;
 pub mod gfp;
 #[cfg(not(loom))]
 pub mod hotplug;
@@ -100,6 +101,8 @@ pub mod pageblock;
 pub mod pcp;
 #[cfg(not(loom))]
 pub mod pcp_sizes;
+#[cfg(all(test, debug_assertions, not(loom), not(feature = "explore")))]
+mod planted_tests;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod race;

@@ -277,6 +277,18 @@ impl Pcp {
         self.count.store(self.count().wrapping_add_signed(by), Ordering::Relaxed);
     }
 
+    /// The count is what is on the lists, before the section is left; only with debug assertions.
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn check_count(&self, _lists: &PcpLists) {
+        #[cfg(debug_assertions)]
+        {
+            let blocks = _lists.lists.iter().map(FrameList::len).enumerate();
+            let pages: u32 = blocks.map(|(i, blocks)| blocks << PcpRules::order_of(i)).sum();
+            assert_eq!(self.count(), pages, "the count of a pcp and the pages on its lists differ");
+        }
+    }
+
     /// How many blocks a refill of `order` takes (`nr_pcp_alloc`, or batch >> order up to 6.6).
     pub fn refill_blocks(
         &self,

@@ -56,6 +56,18 @@ impl FreeArea {
         self.nr_free.store(self.nr_free().wrapping_add_signed(by), Ordering::Relaxed);
     }
 
+    /// nr_free is what is on the lists. Under the zone's lock; only with debug assertions.
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn check_nr_free(&self) {
+        #[cfg(debug_assertions)]
+        {
+            let on_lists: u32 = self.free_list.iter().map(FrameList::len).sum();
+            let nr_free = self.nr_free();
+            assert_eq!(nr_free, on_lists, "nr_free and the blocks on the free lists differ");
+        }
+    }
+
     /// The list of a type.
     #[inline]
     pub fn list(&self, migratetype: MigrateType) -> &FrameList {
@@ -235,6 +247,25 @@ impl Zone {
     pub fn set_sizes(&self, present: u64, managed: u64) {
         self.managed.store(managed, Ordering::Relaxed);
         self.present.store(present, Ordering::Relaxed);
+    }
+
+    /// managed <= present <= spanned, and nothing is free that isn't managed (`adjust_managed_page_count`,
+    /// `adjust_present_page_count`). Under mem_hotplug_lock, at a point where all three are settled.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn check_sizes(&self) {
+        let (managed, present, spanned) =
+            (self.managed_pages(), self.present_pages(), self.spanned_pages());
+        debug_assert!(managed <= present, "{managed} pages managed and {present} present");
+        debug_assert!(present <= spanned, "{present} pages present and {spanned} spanned");
+        debug_assert!(
+            self.nr_free_exact.load(Ordering::Relaxed) >= 0,
+            "fewer than no pages are free"
+        );
+        debug_assert!(
+            self.free_pages_exact() <= managed,
+            "{} pages free and {managed} managed",
+            self.free_pages_exact()
+        );
     }
 
     /// Changes the span; under mem_hotplug_lock or at boot.

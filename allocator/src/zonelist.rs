@@ -136,6 +136,23 @@ impl Zonelist {
         })
     }
 
+    /// The list ends at `end`, where its writer has put the null zone, and names no zone twice;
+    /// only with debug assertions, and under what its writer holds.
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn check(&self, end: usize) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let zones: Vec<ZoneId> = (0..).map_while(|pos| self.zone(pos)).collect();
+        assert_eq!(zones.len(), end, "a zonelist has no end behind its last zone");
+        let end = self.idx(zones.len());
+        assert_eq!(end, 0, "a zonelist's end has index {end}, which short walks step over");
+        for (pos, zone) in zones.iter().enumerate() {
+            assert_eq!(self.idx(pos), zone.zone_idx() as u32, "zone and index of an entry differ");
+            assert!(!zones[..pos].contains(zone), "a zonelist names {zone:?} twice");
+        }
+    }
+
     /// Stores an entry, or the terminator, in the kernel's order: zone, then index. `hook` is
     /// called before each store.
     fn store(&self, pos: usize, zone: Option<ZoneId>, hook: &mut impl FnMut(usize, Field)) {
@@ -393,9 +410,11 @@ impl Zonelists {
             fallback.store(pos, None, &mut hook_fallback);
         }
         drop(hook_fallback);
+        fallback.check(pos);
         let mut hook_nofallback = hook(node, ListKind::Nofallback, step);
         let pos = build_zonerefs_node(nofallback, view, node, 0, &mut hook_nofallback);
         nofallback.store(pos, None, &mut hook_nofallback);
+        nofallback.check(pos);
     }
 
     /// Bytes that the lists take.

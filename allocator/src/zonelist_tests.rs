@@ -339,3 +339,19 @@ fn a_thousand_nodes_fit_in_a_laptop() {
     let lists = Zonelists::new(&nodes, &zones);
     assert!(lists.bytes() < 16 << 20, "{} bytes", lists.bytes());
 }
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "a zonelist has no end behind its last zone")]
+fn a_list_without_its_terminator_is_caught_when_it_was_written() {
+    let list = Zonelist::new(3);
+    let zone = |node| Some(ZoneId::new(NodeId(node), ZoneIdx::Normal));
+    for pos in 0..3u16 {
+        list.store(usize::from(pos), zone(pos), &mut |_, _| {});
+    }
+    // A rebuild for two zones that forgets to end the list: the third is still there.
+    for pos in 0..2u16 {
+        list.store(usize::from(pos), zone(pos), &mut |_, _| {});
+    }
+    list.check(2);
+}

@@ -146,6 +146,7 @@ impl Kernel {
         if let Some(policy) = policy {
             self.rebind_task_policy(cx, task, policy, new);
         }
+        debug_assert!(!new.is_empty(), "a task is left without a node (T3a)");
         task.mems_allowed.store_with(new, |i| self.between_words(cx, Point::T3aMemsWritten, i));
         self.point_event(cx, Point::T3aMemsWritten, [from, to, u64::from(task.pid)]);
     }

@@ -317,6 +317,19 @@ impl Kernel {
         if self.policy.release.offline_shrinks_span() {
             self.shrink_zone_span(zone);
         }
+        self.check_zone_sizes(zone);
+    }
+
+    /// After a block left or came: the zone's sizes fit each other, and the zones' managed pages
+    /// add up to totalram. Under mem_hotplug_lock.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(super) fn check_zone_sizes(&self, zone: &Zone) {
+        zone.check_sizes();
+        if cfg!(debug_assertions) {
+            let managed: u64 = self.zones.iter().map(|zone| zone.managed_pages()).sum();
+            let totalram = self.totalram_pages.load(Ordering::Relaxed);
+            assert_eq!(managed, totalram, "managed pages of all zones, and totalram");
+        }
     }
 
     /// An emptied zone's pcplists go back to the boot values (`zone_pcp_reset`).

@@ -70,6 +70,7 @@ impl Kernel {
         if node_was_empty {
             let _followed = self.cpuset_track_online_nodes(cx);
         }
+        self.check_zone_sizes(zone);
         self.point_event(cx, Point::G6Online, [grown, 0, 0]);
         Ok(())
     }

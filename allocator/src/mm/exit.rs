@@ -182,6 +182,9 @@ impl<'a> Teardown<'a> {
             let range = (vma.start(), vma.end());
             self.k.unmap_page_range(self.cx, self.mm, vma, range, gather);
         }
+        for vma in &self.areas {
+            self.k.check_unmapped(self.mm, (vma.start(), vma.end()));
+        }
         self.k.point_event(self.cx, Point::QUnmapDone, [gather.unmapped, 0, 0]);
     }
 

@@ -192,6 +192,7 @@ impl Kernel {
         }
         let (Some(first), Some(last)) = (removed.first(), removed.last()) else { return };
         let (start, end) = (first.start(), last.end());
+        removed.iter().for_each(|vma| self.check_unmapped(mm, (vma.start(), vma.end())));
         let floor = tree.before(start).map_or(Vpn(0), |vma| vma.end());
         let ceiling = tree.from(end).map_or(Vpn(u32::MAX), |vma| vma.start());
         let mut tables = Vec::new();

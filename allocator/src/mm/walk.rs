@@ -32,6 +32,27 @@ impl Kernel {
         }
     }
 
+    /// Nothing is mapped in a range whose areas were unmapped: what is, nobody would free. Only with
+    /// debug assertions; a table whose lock somebody holds is passed over, so that looking is no wait.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn check_unmapped(&self, mm: &Mm, (start, end): (Vpn, Vpn)) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let mut at = start;
+        while let Some(table) = mm.page_table.next_table(at, end) {
+            at = at.max(table.first);
+            let stop = end.min(table.first.plus(PTRS_PER_PTE));
+            if let Some(entries) = table.ptl.try_lock().filter(|_| table.freed().is_none()) {
+                for vpn in at.0..stop.0 {
+                    let entry = entries[PteTable::idx(Vpn(vpn))];
+                    assert_eq!(entry, Pte::None, "vpn {vpn:#x} is still mapped after its unmap");
+                }
+            }
+            at = stop;
+        }
+    }
+
     /// Pages mapped in a range, without swapped ones.
     pub fn nr_present(&self, mm: &Mm, range: (Vpn, Vpn)) -> u64 {
         let mut present = 0;

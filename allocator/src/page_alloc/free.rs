@@ -51,8 +51,27 @@ impl Kernel {
         }
     }
 
+    /// What a block must be when it is given back (`free_pages_prepare`, `bad_page`): allocated,
+    /// of this order, on no list, with no reference but the caller's.
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn check_free_page(&self, pfn: Pfn, order: u8) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let state = self.frames.get(pfn).state();
+        assert_eq!(state.kind(), FrameKind::Allocated, "pfn {pfn:#x} is freed and not in use");
+        assert_eq!(state.order(), order, "pfn {pfn:#x} is freed with another order");
+        assert!(state.refs() <= 1, "pfn {pfn:#x} is freed with {} references", state.refs());
+        assert!(!state.has(flag::LRU), "pfn {pfn:#x} is freed and on an LRU list");
+        assert!(!state.has(flag::LRU_BATCH), "pfn {pfn:#x} is freed and in an LRU batch");
+        #[cfg(debug_assertions)]
+        assert!(!self.frames.is_on_a_list(pfn), "pfn {pfn:#x} is freed and on a list");
+    }
+
     #[inline]
     fn free_unref_page_inner<const R: bool>(&self, cx: &Cx, pfn: Pfn, order: u8) {
+        self.check_free_page(pfn, order);
         if R {
             // In transit: off all lists, no reference.
             self.frames.get(pfn).set_state(FrameState::new(FrameKind::None, order));
@@ -85,6 +104,7 @@ impl Kernel {
         };
         let left =
             self.free_commit::<R>(cx, zone, pcp, &mut lists, pfn, order, pindex, migratetype);
+        pcp.check_count(&lists);
         drop(lists);
         if R {
             self.point(cx, Point::P5Leave);
@@ -232,6 +252,7 @@ impl Kernel {
             self.bulk_collect(cx, zone, lists, pages)
         };
         pcp.add_count(-(freed as i32));
+        pcp.check_count(lists);
         lists.events.drains += 1;
         lists.events.drain_pages += u64::from(freed);
         lists.events.drain_blocks += u64::from(blocks);

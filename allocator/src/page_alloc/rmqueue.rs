@@ -70,6 +70,7 @@ impl Kernel {
             }
             if let Some(mut lists) = self.pcp_enter(cx, zone, pcp) {
                 let pfn = self.rmqueue_pcplist::<R>(cx, zone, pcp, &mut lists, pindex, req);
+                pcp.check_count(&lists);
                 drop(lists);
                 if R {
                     self.point(cx, Point::P5Leave);

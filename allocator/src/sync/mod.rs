@@ -26,6 +26,13 @@ mod rwsem;
 mod section;
 pub mod seqcount;
 
+/// Std's atomics in every world, for what no task's steps hang on: checks of debug builds. The
+/// explorer takes them for no access.
+pub(crate) mod unobserved {
+    #[cfg(debug_assertions)]
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+}
+
 #[cfg(all(feature = "explore", not(loom)))]
 #[path = "explored/mod.rs"]
 mod world;

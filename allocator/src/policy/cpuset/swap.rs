@@ -210,6 +210,7 @@ impl Kernel {
         task: &Task,
         newmems: &NodeMask,
     ) -> Result<(), CpusetError> {
+        debug_assert!(!newmems.is_empty(), "a task is left without a node (T3a)");
         let mut locked = task.alloc_lock.lock();
         let old = task.mems_allowed.load();
         self.charge_copy()?;
