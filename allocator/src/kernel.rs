@@ -86,6 +86,15 @@ pub struct KernelConfig {
     pub seed: u64,
 }
 
+impl KernelConfig {
+    /// Are contexts inside the allocator counted, for the stop-machine that a rebuild of this policy
+    /// is? That takes the copy of the fast paths that has race points: a comparison sets
+    /// [`KernelConfig::instrumented`] for all its variants when one of them counts.
+    pub fn counts_inside(&self, policy: &Policy) -> bool {
+        self.hotplug && policy.zonelist.around(false).stops_machine
+    }
+}
+
 impl Default for KernelConfig {
     fn default() -> Self {
         Self {
@@ -300,7 +309,7 @@ impl Kernel {
             .map(|(i, c)| Cpu::new(CpuId(i as u16), c.node))
             .collect();
         let release = policy.release;
-        let counts_inside = config.hotplug && policy.zonelist.around(false).stops_machine;
+        let counts_inside = config.counts_inside(&policy);
         let instrumented = config.instrumented || !config.amplify.is_empty() || counts_inside;
         let kernel = Self {
             rules: Rules::of(&policy),

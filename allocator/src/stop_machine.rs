@@ -106,7 +106,7 @@ impl Kernel {
 
     #[cold]
     fn park_for_stop_machine(&self, cx: &Cx) {
-        let atomic = cx.pcp_section.get() != 0 || cx.atomic_depth.get() != 0;
+        let atomic = cx.pcp_section().is_some() || cx.atomic_depth.get() != 0;
         if cx.allocator_depth.get() > 0 && !atomic && !cx.irqs_are_off() {
             self.part();
             self.join(cx);

@@ -15,7 +15,7 @@ use std::fmt;
 
 use crate::clock::Ktime;
 use crate::cpuset::Cpuset;
-use crate::ids::CpuId;
+use crate::ids::{CpuId, ZoneId};
 use crate::mempolicy::Mempolicy;
 use crate::mm::Mm;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
@@ -286,8 +286,8 @@ pub struct Cx {
     in_interrupt: Cell<u32>,
     /// Depth of sections with interrupts off.
     irqs_off: Cell<u32>,
-    /// The pcp (by zone) whose section this context is in, for its own interrupts: zone id + 1.
-    pub pcp_section: Cell<u32>,
+    /// The zone in whose pcp section this context is, for its own interrupts; set by [`PcpMark`].
+    pcp_section: Cell<Option<ZoneId>>,
     /// Depth of spinlocks held (a stop-machine flag parks only at 0).
     pub atomic_depth: Cell<u32>,
     /// Depth of allocations and frees on this stack (counted for stop-machine only).
@@ -326,7 +326,31 @@ impl fmt::Debug for Cx {
     }
 }
 
+/// A stretch inside a pcp section that an interrupt may meet; the end restores what was around it.
+#[must_use = "the section is marked as long as this lives"]
+#[derive(Debug)]
+pub(crate) struct PcpMark<'c> {
+    cell: &'c Cell<Option<ZoneId>>,
+    outer: Option<ZoneId>,
+}
+
+impl Drop for PcpMark<'_> {
+    fn drop(&mut self) {
+        self.cell.set(self.outer);
+    }
+}
+
 impl Cx {
+    /// Tells interrupts on this stack that the context is in a zone's pcp section.
+    pub(crate) fn mark_pcp_section(&self, zone: ZoneId) -> PcpMark<'_> {
+        PcpMark { cell: &self.pcp_section, outer: self.pcp_section.replace(Some(zone)) }
+    }
+
+    /// The zone in whose pcp section the context is, as far as an interrupt could find it there.
+    pub(crate) fn pcp_section(&self) -> Option<ZoneId> {
+        self.pcp_section.get()
+    }
+
     /// A context for `task` on its CPU.
     pub fn new(task: Arc<Task>, seed: u64) -> Self {
         let cpu = CpuId(task.cpu.load(Ordering::Relaxed) as u16);
@@ -338,7 +362,7 @@ impl Cx {
             cpu: Cell::new(cpu),
             in_interrupt: Cell::new(0),
             irqs_off: Cell::new(0),
-            pcp_section: Cell::new(0),
+            pcp_section: Cell::new(None),
             atomic_depth: Cell::new(0),
             allocator_depth: Cell::new(0),
             writes_zonelists: Cell::new(false),

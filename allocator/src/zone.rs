@@ -77,10 +77,7 @@ impl FreeArea {
 
 /// What only the holder of the zone's lock may touch; also the proof that it is held.
 #[derive(Debug, Default)]
-pub struct ZoneLocked {
-    /// Fallback mode that worked last within one rmqueue_bulk (6.15+): reset by the caller.
-    pub rmqueue_mode: u8,
-}
+pub struct ZoneLocked(());
 
 /// A zone. Unpopulated ones exist too, with nothing in them.
 #[derive(Debug)]
@@ -130,8 +127,6 @@ pub struct Zone {
     pub nr_isolated: [AtomicI64; 2],
     /// pcp high, high_min, high_max, batch that the zone's pcplists have when enabled.
     pub pageset: PagesetSizes,
-    /// Event counters that have no per-CPU home: kernel names in `vmstat`.
-    pub numa_foreign: AtomicU64,
 }
 
 /// zone->pageset_high and _batch.
@@ -188,7 +183,6 @@ impl Zone {
             nr_lru: Default::default(),
             nr_isolated: Default::default(),
             pageset: PagesetSizes::default(),
-            numa_foreign: AtomicU64::new(0),
         }
     }
 

@@ -9,7 +9,7 @@ use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
 use allocator::oracle::placement::Placement;
-use allocator::oracle::{FindingKind, Looked, RequestLog};
+use allocator::oracle::{FindingKind, RequestLog};
 use allocator::page_alloc::Nodemask;
 use allocator::page_alloc::slow::Request;
 use allocator::policy::Policy;
@@ -70,7 +70,7 @@ fn a_kill_with_free_memory_is_premature_and_one_without_is_not() {
     assert_eq!(kernel.judge_kill(&cx, &req), None);
     // Memory that came back only after the last look began: not definite.
     *cx.request.borrow_mut() = RequestLog::new(&req, ZoneIdx::Movable);
-    kernel.look(&cx, &req, Looked::Retry);
+    kernel.look(&cx, &req);
     for pfn in held {
         kernel.free_pages(&cx, pfn, 0);
     }
@@ -100,7 +100,6 @@ fn a_retry_without_end_is_a_lockup_once_its_zonelists_have_moved() {
         preferred_zoneref: std::cell::Cell::new(0),
         migratetype: MigrateType::Unmovable,
         highest_zoneidx: ZoneIdx::Normal,
-        order: 0,
     };
     kernel.note_passes(&cx, &request(Nodemask::None), &ac, &mut state);
     assert_eq!(kernel.findings.nr(FindingKind::Lockup), 1);
@@ -133,7 +132,7 @@ fn a_failure_with_free_memory_is_premature() {
     assert!(task.has(pf::KTHREAD));
     let req = request(Nodemask::None);
     *cx.request.borrow_mut() = RequestLog::new(&req, ZoneIdx::Movable);
-    kernel.look(&cx, &req, Looked::Retry);
+    kernel.look(&cx, &req);
     let zonelist = kernel.node_zonelist(NodeId(0), Gfp::KERNEL);
     let ac = allocator::page_alloc::AllocContext {
         zonelist: std::cell::Cell::new(zonelist),
@@ -141,7 +140,6 @@ fn a_failure_with_free_memory_is_premature() {
         preferred_zoneref: std::cell::Cell::new(0),
         migratetype: MigrateType::Movable,
         highest_zoneidx: ZoneIdx::Movable,
-        order: 0,
     };
     kernel.request_failed(&cx, &req, &ac);
     assert_eq!(kernel.findings.nr(FindingKind::PrematureFailure), 1);

@@ -177,8 +177,11 @@ impl Plan {
         for variant in &variants {
             workload.check(&machine, &variant.policy, &options, threads)?;
         }
-        let mut config = config(&args.model, &variants)?;
+        let mut config = config(&args.model)?;
         workload.configure(&mut config, &options);
+        // All variants of a comparison run the same copy of the fast paths.
+        config.instrumented |= !config.amplify.is_empty();
+        config.instrumented |= variants.iter().any(|v| config.counts_inside(&v.policy));
         Ok(Self {
             workload,
             options,
@@ -398,20 +401,17 @@ fn has_movable(machine: &Machine) -> bool {
 }
 
 /// The kernel around the allocator, without a seed.
-fn config(args: &ModelArgs, variants: &[Variant]) -> Result<KernelConfig, Stop> {
+fn config(args: &ModelArgs) -> Result<KernelConfig, Stop> {
     if args.touch {
         return Err(Stop::usage("--touch is not in this build yet: frames are metadata only"));
     }
     let defaults = KernelConfig::default();
     let amplify = amplify::parse_all(&args.amplify)?;
-    // All variants of a comparison run the same copy of the fast paths.
-    let instrumented = defaults.instrumented || (!amplify.is_empty() && !variants.is_empty());
     Ok(KernelConfig {
         hz: args.hz,
         time_scale: args.time_scale,
         swap_pages: args.swap.unwrap_or(0) / 4096,
         amplify,
-        instrumented,
         unmap_ns_per_page: args.unmap_ns_per_page.unwrap_or(defaults.unmap_ns_per_page),
         console_ns_per_char: args.console_ns_per_char.unwrap_or(defaults.console_ns_per_char),
         ..defaults
@@ -472,11 +472,29 @@ mod tests {
     }
 
     fn plan(args: &[&str]) -> Result<Plan, Stop> {
-        let args = ["stress", "page-alloc", "--machine", "synthetic:numa:1(memory=256MiB) pu:2"]
-            .iter()
-            .chain(args);
+        plan_of("page-alloc", "synthetic:numa:1(memory=256MiB) pu:2", args)
+    }
+
+    fn plan_of(workload: &str, machine: &str, args: &[&str]) -> Result<Plan, Stop> {
+        let args =
+            ["stress", workload, "--machine", machine].into_iter().chain(args.iter().copied());
         let cli = crate::cli::Cli::try_parse_from(args).unwrap();
-        Plan::new(workloads::find("page-alloc").unwrap(), &cli.run)
+        Plan::new(workloads::find(workload).unwrap(), &cli.run)
+    }
+
+    /// stop-machine alone needs the copy with race points; what it is compared with runs it, too.
+    #[test]
+    fn a_comparison_with_stop_machine_is_of_like_with_like() {
+        let machine = "synthetic:numa:2(memory=4GiB) pu:1";
+        let offline = |args: &[&str]| plan_of("offline-free", machine, args).unwrap().config;
+        assert!(!offline(&["--variant", "mainline"]).instrumented);
+        assert!(
+            offline(&["--variant", "mainline", "--variant", "mainline,zonelist=stop-machine"])
+                .instrumented
+        );
+        assert!(
+            !plan(&["--variant", "mainline,zonelist=stop-machine"]).unwrap().config.instrumented
+        );
     }
 
     #[test]

@@ -218,6 +218,33 @@ fn variants_are_named_in_the_policy_folder_only() {
     );
 }
 
+/// A fact of a release that no mechanism asks for is a claim that the model doesn't keep.
+#[test]
+fn every_fact_of_a_release_is_obeyed() {
+    let all = sources(&["allocator/src", "workloads/src", "harness/src"]);
+    let is_facts = |path: &str| path.ends_with("policy/release.rs");
+    let (facts, others): (Vec<_>, Vec<_>) = all.iter().partition(|(path, _)| is_facts(path));
+    let others: Vec<String> = others
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("tests.rs"))
+        .map(|(_, text)| code(text))
+        .collect();
+    let facts = code(&facts[0].1);
+    let names: Vec<&str> = facts
+        .split("pub fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("(self").map(|(name, _)| name))
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        .collect();
+    assert!(names.len() > 60, "the facts were not found: {}", names.len());
+    let is_asked = |name: &str| {
+        let call = format!(".{name}(");
+        facts.contains(&call) || others.iter().any(|text| text.contains(&call))
+    };
+    let unasked: Vec<&str> = names.into_iter().filter(|name| !is_asked(name)).collect();
+    assert!(unasked.is_empty(), "obey or delete these facts of policy/release.rs: {unasked:?}");
+}
+
 #[test]
 fn files_stay_readable() {
     const LIMIT: usize = 750;

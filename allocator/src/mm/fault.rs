@@ -23,7 +23,6 @@ use crate::mm::page_table::{Pte, PteTable};
 use crate::mm::vma::VmaLocked;
 use crate::mm::{Mapping, Mm, VmFlags, Vma, Vpn};
 use crate::oom::OomControl;
-use crate::policy::Release;
 use crate::race::Point;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
@@ -102,9 +101,9 @@ impl Kernel {
     /// A1: the fault under the area's own lock (6.4+). None: to be done under mmap_lock.
     fn fault_under_vma_lock(&self, cx: &Cx, mm: &Arc<Mm>, vpn: Vpn, write: bool) -> Option<Fault> {
         let vma = mm.vma_index.as_ref()?.find(vpn)?;
-        // 6.4: anonymous memory only. An area's first fault makes its anon_vma, under mmap_lock.
+        // An area's first fault makes its anon_vma, under mmap_lock.
         let is_anonymous = vma.is_anonymous();
-        if !is_anonymous && self.policy.release == Release::V6_4
+        if !is_anonymous && self.policy.release.vma_lock_faults_are_anonymous()
             || is_anonymous && !vma.has_anon_vma()
         {
             return None;

@@ -17,7 +17,6 @@ use crate::mm::address_space::{MmapReadGuard, MmapWriteGuard};
 use crate::mm::fault::Fault;
 use crate::mm::vma::VMAS_PER_SLAB_PAGE;
 use crate::mm::{Mapping, Mm, VmFlags, Vma, VmaTree, Vpn};
-use crate::policy::Release;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::task::Cx;
@@ -153,7 +152,7 @@ impl Kernel {
         if removed.is_empty() {
             return Ok(());
         }
-        if self.policy.release >= Release::V5_4 {
+        if self.policy.release.munmap_downgrades_lock() {
             let tree: MmapReadGuard<'_> = MmapWriteGuard::downgrade(tree);
             self.unmap_region(cx, mm, &tree, &removed);
         } else {

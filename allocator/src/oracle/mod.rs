@@ -19,4 +19,4 @@ pub mod story;
 pub mod why;
 
 pub use finding::{Finding, FindingKind, Findings};
-pub use premature_oom::{Looked, RequestLog};
+pub use premature_oom::RequestLog;

@@ -25,25 +25,6 @@ use crate::sync;
 use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
 
-/// At which step the oracle looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looked {
-    /// S7.
-    Retry,
-    /// S11.
-    Try,
-    /// S14.
-    Reclaim,
-    /// S17.
-    ShouldRetry,
-    /// S19a.
-    Check,
-    /// O2.
-    LastTry,
-    /// V6.
-    Kill,
-}
-
 /// What the oracle remembers of the request in progress.
 #[derive(Clone, Debug)]
 pub struct RequestLog {
@@ -130,8 +111,9 @@ pub struct Usable {
 }
 
 impl Kernel {
-    /// Looks at all zones for a request and notes what it saw in the request's log.
-    pub fn look(&self, cx: &Cx, req: &Request<'_>, _at: Looked) -> Usable {
+    /// Looks at all zones for a request and notes what it saw in the request's log: at S7, S11, S14,
+    /// S17, S19a, O2 and V6.
+    pub fn look(&self, cx: &Cx, req: &Request<'_>) -> Usable {
         let highest = cx.request.borrow().highest;
         let usable = self.usable_zones(cx, req, highest);
         cx.request.borrow_mut().note(usable);
@@ -183,7 +165,7 @@ impl Kernel {
 
     /// V6: judges a kill that is about to happen. None: justified.
     pub fn judge_kill(&self, cx: &Cx, req: &Request<'_>) -> Option<FindingKind> {
-        let usable = self.look(cx, req, Looked::Kill);
+        let usable = self.look(cx, req);
         let mut log = cx.request.borrow_mut();
         log.kills += 1;
         let kind = if log.usable_since_s7 {

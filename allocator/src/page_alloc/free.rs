@@ -159,8 +159,8 @@ impl Kernel {
         }
         let frame = lists.list(pindex).push_head(&self.frames, pfn);
         frame.set_state(FrameState::on_pcp(order, migratetype));
+        let _mark = R.then(|| cx.mark_pcp_section(zone.id));
         if R {
-            cx.pcp_section.set(u32::from(zone.id.0) + 1);
             self.point_event(cx, Point::P4Add, [u64::from(pfn.0), 0, 0]);
         }
         pcp.add_count(pages as i32);
@@ -206,7 +206,6 @@ impl Kernel {
         );
         if R {
             self.point_event(cx, Point::P4Count, [u64::from(pcp.count()), u64::from(high), 0]);
-            cx.pcp_section.set(0);
         }
         if pcp.count() < high {
             return 0;

@@ -24,7 +24,8 @@ use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, MaskWords, NodeMask};
-use crate::oracle::{Looked, RequestLog};
+use crate::oracle::RequestLog;
+use crate::page_alloc::slow::Request;
 use crate::page_alloc::walk::{Look, Walk};
 use crate::policy::cpuset::mems_of;
 use crate::policy::release::FastPathCpuset;
@@ -93,11 +94,20 @@ pub struct AllocContext<'a> {
     pub migratetype: MigrateType,
     /// Highest zone allowed.
     pub highest_zoneidx: ZoneIdx,
-    /// The zonelist that the caller's nid gives, for S10's reset.
-    pub order: u8,
 }
 
-impl AllocContext<'_> {
+impl<'a> AllocContext<'a> {
+    /// As a request begins: the zonelist and nodemask that its walk starts with, and where.
+    pub fn first(walk: &Walk<'a>, preferred_zoneref: usize) -> Self {
+        Self {
+            zonelist: Cell::new(walk.zonelist),
+            nodemask: Cell::new(walk.nodemask),
+            preferred_zoneref: Cell::new(preferred_zoneref),
+            migratetype: walk.migratetype,
+            highest_zoneidx: walk.highest_zoneidx,
+        }
+    }
+
     /// The zone at the preferred zoneref now; None at the terminator.
     pub fn preferred_zone(&self) -> Option<ZoneId> {
         self.zonelist.get().zone(self.preferred_zoneref.get())
@@ -195,8 +205,7 @@ impl Kernel {
         if self.rules.has_alloc_kswapd && gfp.contains(Gfp::KSWAPD_RECLAIM) {
             walk.flags |= AllocFlags::KSWAPD;
         }
-        let preferred =
-            self.first_zones_zonelist::<R>(cx, walk.zonelist, walk.highest_zoneidx, walk.nodemask);
+        let preferred = self.first_zoneref::<R>(cx, &walk);
         if self.rules.nofragment && self.prefers_nofragment(walk.zonelist.zone(preferred)) {
             walk.flags |= AllocFlags::NOFRAGMENT;
         }
@@ -240,26 +249,15 @@ impl Kernel {
         preferred: usize,
         own_mems: Option<&AtomicNodeMask>,
     ) -> Option<Pfn> {
-        let zonelist = self.node_zonelist(preferred_nid, gfp);
-        let highest = walk.highest_zoneidx;
+        let walk = Walk { zonelist: self.node_zonelist(preferred_nid, gfp), nodemask, ..*walk };
+        let live = |mems| Walk { nodemask: Nodemask::Live(mems), ..walk };
         let preferred = match own_mems {
             None => preferred,
-            Some(mems) if self.instrumented => {
-                self.first_zones_zonelist::<true>(cx, zonelist, highest, Nodemask::Live(mems))
-            }
-            Some(mems) => {
-                self.first_zones_zonelist::<false>(cx, zonelist, highest, Nodemask::Live(mems))
-            }
+            Some(mems) if self.instrumented => self.first_zoneref::<true>(cx, &live(mems)),
+            Some(mems) => self.first_zoneref::<false>(cx, &live(mems)),
         };
-        let ac = AllocContext {
-            zonelist: Cell::new(zonelist),
-            nodemask: Cell::new(nodemask),
-            preferred_zoneref: Cell::new(preferred),
-            migratetype: walk.migratetype,
-            highest_zoneidx: highest,
-            order: walk.order,
-        };
-        self.alloc_pages_slowpath(cx, gfp, walk.order, preferred_nid, nodemask, &ac)
+        let req = Request { gfp, order: walk.order, preferred_nid, nodemask };
+        self.alloc_pages_slowpath(cx, &req, &AllocContext::first(&walk, preferred))
     }
 
     /// A request that goes straight to the slow path, as if the fast path had just failed: for
@@ -273,21 +271,24 @@ impl Kernel {
         nodemask: Nodemask<'_>,
     ) -> Option<Pfn> {
         self.allocator_enter(cx);
-        let grouping = !self.grouping_disabled.load(Ordering::Relaxed);
-        let zonelist = self.node_zonelist(preferred_nid, gfp);
-        let highest_zoneidx = gfp.zone();
-        let preferred = self.first_zones_zonelist::<true>(cx, zonelist, highest_zoneidx, nodemask);
-        let ac = AllocContext {
-            zonelist: Cell::new(zonelist),
-            nodemask: Cell::new(nodemask),
-            preferred_zoneref: Cell::new(preferred),
-            migratetype: gfp.migratetype(grouping),
-            highest_zoneidx,
-            order,
-        };
-        let page = self.alloc_pages_slowpath(cx, gfp, order, preferred_nid, nodemask, &ac);
+        let req = Request { gfp, order, preferred_nid, nodemask };
+        let page = self.alloc_pages_slowpath(cx, &req, &self.context_of(cx, &req));
         self.allocator_leave(cx);
         page
+    }
+
+    /// The context of a request whose fast path is left out.
+    fn context_of<'a>(&'a self, cx: &Cx, req: &Request<'a>) -> AllocContext<'a> {
+        let walk = Walk {
+            zonelist: self.node_zonelist(req.preferred_nid, req.gfp),
+            nodemask: req.nodemask,
+            gfp: req.gfp,
+            order: req.order,
+            flags: AllocFlags::empty(),
+            migratetype: req.gfp.migratetype(!self.grouping_disabled.load(Ordering::Relaxed)),
+            highest_zoneidx: req.gfp.zone(),
+        };
+        AllocContext::first(&walk, self.first_zoneref::<true>(cx, &walk))
     }
 
     /// S19b by itself, as a request comes to it that reclaim has not helped: for worlds in which
@@ -299,21 +300,11 @@ impl Kernel {
         preferred_nid: NodeId,
         nodemask: Nodemask<'_>,
     ) -> (Option<Pfn>, bool) {
-        let highest_zoneidx = gfp.zone();
-        let zonelist = self.node_zonelist(preferred_nid, gfp);
-        let preferred = self.first_zones_zonelist::<true>(cx, zonelist, highest_zoneidx, nodemask);
-        let ac = AllocContext {
-            zonelist: Cell::new(zonelist),
-            nodemask: Cell::new(nodemask),
-            preferred_zoneref: Cell::new(preferred),
-            migratetype: gfp.migratetype(!self.grouping_disabled.load(Ordering::Relaxed)),
-            highest_zoneidx,
-            order: 0,
-        };
-        let req = slow::Request { gfp, order: 0, preferred_nid, nodemask };
-        let before = cx.request.replace(RequestLog::new(&req, highest_zoneidx));
+        let req = Request { gfp, order: 0, preferred_nid, nodemask };
+        let ac = self.context_of(cx, &req);
+        let before = cx.request.replace(RequestLog::new(&req, ac.highest_zoneidx));
         self.allocator_enter(cx);
-        self.look(cx, &req, Looked::Retry);
+        self.look(cx, &req);
         let result = self.may_oom(cx, &req, &ac);
         self.allocator_leave(cx);
         cx.request.replace(before);

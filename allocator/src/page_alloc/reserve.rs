@@ -8,7 +8,6 @@ use crate::gfp::{AllocFlags, Gfp, MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::{PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_NR_PAGES, Pfn, ZoneIdx};
 use crate::kernel::Kernel;
 use crate::oom::OomControl;
-use crate::oracle::Looked;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
 use crate::policy::release::{HighatomicLimit, VictimExit};
@@ -38,8 +37,8 @@ impl Kernel {
         // cpuset, with the same ac.
         let last_gfp = (gfp | Gfp::HARDWALL) & !Gfp::DIRECT_RECLAIM;
         let flags = AllocFlags::WMARK_HIGH | AllocFlags::CPUSET;
-        let page = self.get_page_from_freelist::<true>(cx, last_gfp, order, flags, ac);
-        self.look(cx, req, Looked::LastTry);
+        let page = self.get_page_from_freelist(cx, last_gfp, order, flags, ac);
+        self.look(cx, req);
         self.point_event(cx, Point::O2LastTry, [u64::from(page.is_some()), 0, 0]);
         let mut result = (page, false);
         // O3: requests for which nobody is killed.
@@ -55,9 +54,9 @@ impl Kernel {
                 if gfp.contains(Gfp::NOFAIL) {
                     let all = AllocFlags::NO_WATERMARKS;
                     for flags in [all | AllocFlags::CPUSET, all] {
-                        result.0 = result.0.or_else(|| {
-                            self.get_page_from_freelist::<true>(cx, gfp, order, flags, ac)
-                        });
+                        result.0 = result
+                            .0
+                            .or_else(|| self.get_page_from_freelist(cx, gfp, order, flags, ac));
                     }
                 }
             }

@@ -71,7 +71,7 @@ impl Kernel {
             return Err(0);
         }
         for drained in [false, true] {
-            let page = self.get_page_from_freelist::<true>(cx, req.gfp, req.order, flags, ac);
+            let page = self.get_page_from_freelist(cx, req.gfp, req.order, flags, ac);
             if let Some(pfn) = page {
                 return Ok(pfn);
             }
@@ -101,7 +101,7 @@ impl Kernel {
         if state.no_progress_loops > self.config.max_reclaim_retries {
             return self.unreserve_highatomic_pageblock(cx, ac, true);
         }
-        // From the head of the list: other than gpfl this is no prisoner of a stale zoneref.
+        // From the head of the list: other than gpfl a stale zoneref doesn't matter here.
         let zonelist = ac.zonelist.get();
         let mask = ac.nodemask.get();
         let mut at = self.first_zones_zonelist::<false>(cx, zonelist, ac.highest_zoneidx, mask);
@@ -172,7 +172,7 @@ impl Kernel {
         let deeper = self.rules.nofail_flags;
         loop {
             for flags in [deeper | AllocFlags::CPUSET, deeper] {
-                let page = self.get_page_from_freelist::<true>(cx, req.gfp, req.order, flags, ac);
+                let page = self.get_page_from_freelist(cx, req.gfp, req.order, flags, ac);
                 if page.is_some() || self.clock.is_aborted() {
                     return page;
                 }
@@ -180,13 +180,10 @@ impl Kernel {
             if self.clock.is_aborted() {
                 return None;
             }
-            self.direct_reclaim(cx, req, deeper, ac).ok().map_or_else(
-                || self.sleep_ticks_in_allocator(cx, 1),
-                |pfn| {
-                    // Found one after all: back through the loop's first look.
-                    self.free_pages(cx, pfn, req.order);
-                },
-            );
+            if let Ok(pfn) = self.direct_reclaim(cx, req, deeper, ac) {
+                return Some(pfn);
+            }
+            self.sleep_ticks_in_allocator(cx, 1);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Kernel {
         zone: &'z Zone,
         pcp: &'z Pcp,
     ) -> Option<SectionGuard<'z, PcpLists>> {
-        let own = cx.pcp_section.get() == u32::from(zone.id.0) + 1;
+        let own = cx.pcp_section() == Some(zone.id);
         if self.pcp_rules.trylock && (own || pcp.draining.load(Ordering::Relaxed)) {
             return None;
         }
@@ -146,9 +146,8 @@ impl Kernel {
         self.count_fallback(cx, fallback);
         if self.instrumented {
             // The blocks are off the buddy and not yet handed over: in transit (J5-f).
-            let outer = cx.pcp_section.replace(u32::from(zone.id.0) + 1);
+            let _mark = cx.mark_pcp_section(zone.id);
             self.point(cx, Point::PrRefilled);
-            cx.pcp_section.set(outer);
         }
         let pages = got << req.order;
         pcp.add_count(pages as i32);

@@ -10,7 +10,7 @@
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{NodeId, PAGE_ALLOC_COSTLY_ORDER, Pfn};
 use crate::kernel::Kernel;
-use crate::oracle::{Looked, RequestLog};
+use crate::oracle::RequestLog;
 use crate::page_alloc::retry::{Cookies, RetryState};
 use crate::page_alloc::{AllocContext, Nodemask};
 use crate::policy::cpuset::mems_of;
@@ -46,21 +46,17 @@ impl Kernel {
     pub fn alloc_pages_slowpath<'a>(
         &'a self,
         cx: &Cx,
-        gfp: Gfp,
-        order: u8,
-        preferred_nid: NodeId,
-        nodemask: Nodemask<'a>,
+        req: &Request<'a>,
         ac: &AllocContext<'a>,
     ) -> Option<Pfn> {
-        let req = Request { gfp, order, preferred_nid, nodemask };
         count(&cx.stats.slow_entries, 1);
         // A request in an interrupt must not disturb the log of the one that it interrupted.
-        let interrupted = cx.request.replace(RequestLog::new(&req, ac.highest_zoneidx));
-        if !self.instrumented && matches!(nodemask, Nodemask::Live(_)) {
+        let interrupted = cx.request.replace(RequestLog::new(req, ac.highest_zoneidx));
+        if !self.instrumented && matches!(req.nodemask, Nodemask::Live(_)) {
             let [mask, mems] = cx.seen_at_d4.get();
             cx.event(Point::D4Nodemask, [mask, mems, 0]);
         }
-        let page = self.slowpath_restarts(cx, &req, ac);
+        let page = self.slowpath_restarts(cx, req, ac);
         cx.request.replace(interrupted);
         page
     }
@@ -152,7 +148,7 @@ impl Kernel {
             self.point(cx, Point::S4WakeKswapd);
         }
         // S5
-        let page = self.get_page_from_freelist::<true>(cx, gfp, order, flags, ac);
+        let page = self.get_page_from_freelist(cx, gfp, order, flags, ac);
         cx.event(Point::S5Try, [u64::from(page.is_some()), 0, 0]);
         if let Some(pfn) = page {
             return Outcome::Got(pfn);
@@ -166,7 +162,7 @@ impl Kernel {
             // S7
             state.passes += 1;
             cx.request.borrow_mut().pass();
-            self.look(cx, req, Looked::Retry);
+            self.look(cx, req);
             self.point_event(cx, Point::S7Retry, [u64::from(state.passes), 0, 0]);
             if state.passes > 1 {
                 count(&cx.stats.slow_retries, 1);
@@ -195,8 +191,8 @@ impl Kernel {
                 self.reset_to_any_node(cx, req, ac);
             }
             // S11
-            let page = self.get_page_from_freelist::<true>(cx, gfp, order, flags, ac);
-            self.look(cx, req, Looked::Try);
+            let page = self.get_page_from_freelist(cx, gfp, order, flags, ac);
+            self.look(cx, req);
             self.point_event(cx, Point::S11Try, [u64::from(page.is_some()), 0, 0]);
             if let Some(pfn) = page {
                 return Outcome::Got(pfn);
@@ -219,7 +215,7 @@ impl Kernel {
                 Ok(pfn) => return Outcome::Got(pfn),
                 Err(progress) => progress,
             };
-            self.look(cx, req, Looked::Reclaim);
+            self.look(cx, req);
             self.point_event(cx, Point::S14Reclaim, [progress, 0, 0]);
             // S16
             if gfp.contains(Gfp::NORETRY)
@@ -229,7 +225,7 @@ impl Kernel {
             }
             // S17
             let again = self.should_reclaim_retry(cx, req, ac, flags, progress > 0, state);
-            self.look(cx, req, Looked::ShouldRetry);
+            self.look(cx, req);
             let loops = u64::from(state.no_progress_loops);
             self.point_event(cx, Point::S17Retry, [u64::from(again), loops, 0]);
             if again {
@@ -241,7 +237,7 @@ impl Kernel {
             }
             // S19a
             let changed = self.recheck_before_end(cx, req, ac, &state.cookies);
-            self.look(cx, req, Looked::Check);
+            self.look(cx, req);
             self.point_event(cx, Point::S19aCheck, [u64::from(changed), 0, 0]);
             if changed {
                 return Outcome::Restart;

@@ -62,6 +62,12 @@ impl Kernel {
         self.next_zones_zonelist::<R>(cx, zonelist, 0, highest, nodemask)
     }
 
+    /// Position of the first zoneref that a walk may use.
+    #[inline]
+    pub(super) fn first_zoneref<const R: bool>(&self, cx: &Cx, walk: &Walk<'_>) -> usize {
+        self.first_zones_zonelist::<R>(cx, walk.zonelist, walk.highest_zoneidx, walk.nodemask)
+    }
+
     /// As [`Kernel::first_zones_zonelist`], from position `from` on (`next_zones_zonelist`).
     #[inline]
     pub fn next_zones_zonelist<const R: bool>(
@@ -97,9 +103,10 @@ impl Kernel {
     }
 
     /// Walks the zones from the preferred zoneref on and takes a block from the first that the
-    /// flags let it (`get_page_from_freelist`, docs/kernel/requests.md#b3).
+    /// flags let it (`get_page_from_freelist`, docs/kernel/requests.md#b3). The slow path's: always with
+    /// race points, which cost nothing beside it.
     #[inline(never)]
-    pub fn get_page_from_freelist<const R: bool>(
+    pub fn get_page_from_freelist(
         &self,
         cx: &Cx,
         gfp: Gfp,
@@ -116,7 +123,7 @@ impl Kernel {
             migratetype: ac.migratetype,
             highest_zoneidx: ac.highest_zoneidx,
         };
-        self.walk_from::<R>(cx, walk, ac.preferred_zoneref.get())
+        self.walk_from::<true>(cx, walk, ac.preferred_zoneref.get())
     }
 
     /// The walk of the fast path behind its first zone, which had nothing.

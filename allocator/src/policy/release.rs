@@ -186,15 +186,6 @@ pub enum ReserveReset {
     DropNodemask,
 }
 
-/// When the slow path tries compaction before reclaim (S6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstCompaction {
-    /// For costly orders. Up to 4.11.
-    Costly,
-    /// Also for order > 0 of unmovable types. 4.12.
-    CostlyOrUnmovable,
-}
-
 /// When a victim leaves the slow path (S19c; in 4.9 S13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VictimExit {
@@ -384,11 +375,6 @@ impl Release {
         self <= V5_10
     }
 
-    /// Are interrupts on inside a pcp section (6.2)?
-    pub fn pcp_section_has_interrupts(self) -> bool {
-        self >= V6_4
-    }
-
     /// Do the idle decay and a free beyond high let go of pcp->lock between batches (fc4b909c368f,
     /// 91e691296646, 6.19), or give all back in one hold?
     pub fn pcp_frees_in_batches(self) -> bool {
@@ -544,25 +530,9 @@ impl Release {
         self >= V6_12
     }
 
-    /// Is the gfp mask stripped by the task's context before the fast path (later than 4.13), or
-    /// only before the slow path?
-    pub fn strips_gfp_first(self) -> bool {
-        self >= V4_14
-    }
-
-    /// Does S2 (alloc flags) come after S3 (preferred zone)? 4.10 and before.
-    pub fn alloc_flags_after_zoneref(self) -> bool {
-        self < V4_11
-    }
-
     /// Is there the test for cpusets with movable nodes only (S3b, 5.16)?
     pub fn has_insane_cpuset_test(self) -> bool {
         self >= V5_17
-    }
-
-    /// When compaction is tried before reclaim (S6).
-    pub fn first_compaction(self) -> FirstCompaction {
-        if self >= V4_13 { FirstCompaction::CostlyOrUnmovable } else { FirstCompaction::Costly }
     }
 
     /// What S10 resets.
@@ -570,19 +540,9 @@ impl Release {
         if self >= V5_4 { ReserveReset::DropNodemask } else { ReserveReset::ZonelistOfCpu }
     }
 
-    /// Does S13 warn of allocations that stall for 10 s (4.10 to 4.14)?
-    pub fn warns_of_stalls(self) -> bool {
-        self >= V4_11 && self <= V4_14
-    }
-
     /// Does should_reclaim_retry skip zones outside the cpuset (S17)?
     pub fn reclaim_retry_tests_cpuset(self) -> bool {
         self >= V6_12
-    }
-
-    /// Does should_reclaim_retry sleep 100 ms when most reclaimable pages are under writeback?
-    pub fn reclaim_retry_sleeps(self) -> bool {
-        self <= V5_15
     }
 
     /// Does the throttle of direct reclaim also count a zone that has neither anything to reclaim
@@ -592,11 +552,6 @@ impl Release {
     /// to 6.17 do (and stable trees from 6.1 for a while): no release modelled here has that.
     pub fn throttle_counts_exhausted(self) -> bool {
         self >= V6_18
-    }
-
-    /// Does a fatal signal end should_compact_retry?
-    pub fn compact_retry_ends_on_signal(self) -> bool {
-        self >= V6_1
     }
 
     /// When a victim leaves the slow path.
@@ -612,11 +567,6 @@ impl Release {
         } else {
             VictimExit::BeforeReclaim
         }
-    }
-
-    /// Does the slow path warn once in 10 s (6.12 at the latest), or 10 times in 5 s?
-    pub fn warn_alloc_every_10s(self) -> bool {
-        self >= V6_12
     }
 
     // C, D: cpusets and policies, as far as the axes leave open
@@ -688,11 +638,6 @@ impl Release {
         self <= V5_15
     }
 
-    /// May memcg OOMs kill without __GFP_FS (5.4)?
-    pub fn memcg_oom_ignores_fs(self) -> bool {
-        self >= V5_4
-    }
-
     /// Does out_of_memory sleep a tick with oom_lock held after a kill (up to 4.18)?
     pub fn oom_sleeps_after_kill(self) -> bool {
         self <= V4_18
@@ -729,16 +674,6 @@ impl Release {
         }
     }
 
-    /// May a child be killed in its parent's place (up to 5.0)?
-    pub fn sacrifices_child(self) -> bool {
-        self <= V4_18
-    }
-
-    /// Does memory.oom.group kill whole groups (4.19)?
-    pub fn has_oom_group(self) -> bool {
-        self >= V5_4
-    }
-
     /// The first line of a report.
     pub fn oom_header(self) -> OomHeader {
         if self >= V5_4 {
@@ -773,16 +708,6 @@ impl Release {
         self >= V5_10
     }
 
-    /// How long a victim has before the reaper takes it up, in ms: 2 s from 5.18 on.
-    pub fn reaper_delay_ms(self) -> u64 {
-        if self >= V6_1 { 2000 } else { 0 }
-    }
-
-    /// Does V10 kill sharers without marking, and is a mm queued only once (5.0)?
-    pub fn reaper_queues_mm_once(self) -> bool {
-        self >= V5_4
-    }
-
     /// Does the reaper walk the areas from the last to the first (5e1953dc71af, 6.18)?
     pub fn reaps_in_reverse(self) -> bool {
         self >= V6_18
@@ -800,11 +725,6 @@ impl Release {
         self >= V6_1
     }
 
-    /// Are blocks larger than a pageblock split before they are isolated (6.10)?
-    pub fn isolation_splits_blocks(self) -> bool {
-        self >= V6_12
-    }
-
     /// Are LRU batches off during an offline (5.13), instead of drained in each pass?
     pub fn offline_disables_lru_cache(self) -> bool {
         self >= V5_15
@@ -813,21 +733,6 @@ impl Release {
     /// Pages that one pass of do_migrate_range takes at most (up to 4.19).
     pub fn migrate_range_limit(self) -> Option<u32> {
         (self <= V4_18).then_some(256)
-    }
-
-    /// After how many seconds an offline gives up (4.13, 4.14).
-    pub fn offline_timeout_s(self) -> Option<u32> {
-        (self <= V4_14).then_some(120)
-    }
-
-    /// Does it give up after five migration passes that failed (4.13, 4.14)?
-    pub fn offline_migration_tries(self) -> Option<u32> {
-        (self <= V4_14).then_some(5)
-    }
-
-    /// Are holes refused (5.8)?
-    pub fn offline_refuses_holes(self) -> bool {
-        self >= V5_10
     }
 
     /// Does the recomputation of watermarks also set pcp sizes (5.14)?
@@ -850,9 +755,16 @@ impl Release {
         self >= V5_10
     }
 
-    /// Is `Offlined Pages` printed for all to see (up to 5.10)?
-    pub fn prints_offlined_pages(self) -> bool {
-        self <= V5_10
+    // mm: areas
+
+    /// Does munmap unmap and free with mmap_lock held for reading (4.20)?
+    pub fn munmap_downgrades_lock(self) -> bool {
+        self >= V5_4
+    }
+
+    /// Does a fault under an area's own lock leave all but anonymous memory to mmap_lock (6.4)?
+    pub fn vma_lock_faults_are_anonymous(self) -> bool {
+        self == V6_4
     }
 
     // H: kswapd, LRU
