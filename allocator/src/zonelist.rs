@@ -216,8 +216,8 @@ pub enum RebuildStep<'a> {
 
 /// What zonelists are built from.
 pub trait ZonelistView {
-    /// Nodes whose lists are built, ascending: online up to 5.17, then all possible ones
-    /// ([`Release::zonelists_of_possible_nodes`]).
+    /// Nodes whose lists are built, ascending. Online ones up to 5.17, possible ones later: here the
+    /// same, since no node comes that was not there at boot.
     fn nodes(&self) -> &[NodeId];
     /// Is the node in N_MEMORY?
     fn has_memory(&self, node: NodeId) -> bool;

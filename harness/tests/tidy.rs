@@ -37,7 +37,8 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
 
 /// The text without its `#[cfg(test)]` module at the end and without line comments.
 fn code(text: &str) -> String {
-    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    // A module of a file of its own (`mod tests;`) may stand anywhere.
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
     let line = |l: &str| l.split_once("//").map_or(l, |(code, _)| code).to_owned();
     text[..end].lines().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -440,11 +440,6 @@ impl Release {
         self >= V6_1
     }
 
-    /// Are zonelists built for all possible nodes (5.18), or for those online?
-    pub fn zonelists_of_possible_nodes(self) -> bool {
-        self >= V6_1
-    }
-
     /// Does a node without memory still head its own list (up to 6.1)?
     pub fn memoryless_node_heads_its_list(self) -> bool {
         self < V6_12
