@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mm::{Fault, VmFlags};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
-use allocator::task::Cx;
 
 const WARM_UP: u32 = 1000;
 /// Pages of a bulk: several refills and drains of a pcplist.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::watermark::{WatermarkRules, ZoneLevel, zone_watermark_ok};
+use crate::zone::watermark::{WatermarkRules, ZoneLevel, zone_watermark_ok};
 
 fn policy(spec: &str) -> Policy {
     Policy::parse(spec).unwrap()

@@ -1,22 +1,20 @@
 //! The model of the Linux page allocator.
 //!
-//! Under `cfg(loom)` only what loom reads is compiled, see `tests/loom.rs`.
-//!
 //! # The tour, in the order in which an allocation meets the parts
 //!
-//! A thread runs in a [`task::Cx`]: `current`, its CPU, its private counters. It asks
-//! [`kernel::Kernel::alloc_pages`] for a block of 2^order pages with [`gfp`] flags, a preferred node
+//! A thread runs in a [`run::task::Cx`]: `current`, its CPU, its private counters. It asks
+//! [`run::kernel::Kernel::alloc_pages`] for a block of 2^order pages with [`gfp`] flags, a preferred node
 //! and a nodemask that [`mempolicy`] points it to (a pointer into the live policy, as in the kernel).
 //! [`page_alloc`]'s fast path walks a [`zonelist`] from the preferred zoneref on; a zone passes if
-//! its [`cpuset`] allows it and its [`watermark`] holds, and then gives a block from this CPU's
-//! [`pcp`] list, which refills from the [`buddy`] under zone->lock. If no zone passes, the slow path
+//! its [`cpuset`] allows it and its [`zone::watermark`] holds, and then gives a block from this CPU's
+//! [`zone::pcp`] list, which refills from the [`zone::buddy`] under zone->lock. If no zone passes, the slow path
 //! ([`page_alloc::slow`], steps S1 to S22) wakes kswapd and reclaims ([`reclaim`]), and in the end
 //! asks the OOM killer ([`oom`]) for a victim, whose address space ([`mm`]) the reaper empties.
-//! Frees go back by [`page_alloc::free`]; [`drain`] empties pcplists. [`hotplug`] takes memory blocks
-//! away and brings them back, and has zonelists rebuilt ([`zonelist_update`]).
+//! Frees go back by [`page_alloc::free`]; [`zone::drain`] empties pcplists. [`hotplug`] takes memory blocks
+//! away and brings them back, and has zonelists rebuilt ([`zonelist::update`]).
 //!
 //! [`policy`] is data that all may read: a release and one variant on each axis. [`oracle`] only
-//! looks. [`race`] names the places where the order matters, [`timeline`] remembers them,
+//! looks. [`race`] names the places where the order matters, [`race::timeline`] remembers them,
 //! [`sync`] is the one door to threads, locks and time, so that the same source runs on OS threads
 //! and under the explorer (`explore`, in the other package).
 //!
@@ -58,74 +56,26 @@
 //! are locks in which tasks of one model CPU can meet; interrupts run on the stack of the task that
 //! is on the CPU, at given points.
 
-#[cfg(not(loom))]
-pub mod buddy;
-#[cfg(not(loom))]
-pub mod clock;
-#[cfg(not(loom))]
-pub mod cpu;
-#[cfg(not(loom))]
 pub mod cpuset;
-#[cfg(not(loom))]
-pub mod dictate;
-#[cfg(not(loom))]
-pub mod drain;
-#[cfg(all(feature = "explore", not(loom)))]
+#[cfg(feature = "explore")]
 pub mod explore;
-pub mod frame;
-mod frame_lists;
 pub mod gfp;
-#[cfg(not(loom))]
 pub mod hotplug;
 pub mod ids;
-#[cfg(not(loom))]
-pub mod irq;
-#[cfg(not(loom))]
-pub mod kernel;
-#[cfg(not(loom))]
 pub mod machine;
-#[cfg(not(loom))]
 pub mod mempolicy;
-#[cfg(not(loom))]
 pub mod mm;
-#[cfg(not(loom))]
 pub mod nodemask;
-#[cfg(not(loom))]
 pub mod oom;
-#[cfg(not(loom))]
 pub mod oracle;
-#[cfg(not(loom))]
 pub mod page_alloc;
-#[cfg(not(loom))]
-pub mod pageblock;
-pub mod pcp;
-#[cfg(not(loom))]
-pub mod pcp_sizes;
-#[cfg(all(test, debug_assertions, not(loom), not(feature = "explore")))]
+#[cfg(all(test, debug_assertions, not(feature = "explore")))]
 mod planted_tests;
 pub mod policy;
-#[cfg(not(loom))]
 pub mod race;
-#[cfg(not(loom))]
 pub mod reclaim;
-#[cfg(not(loom))]
-pub mod restore;
-#[cfg(not(loom))]
-pub mod stop_machine;
+pub mod replay;
+pub mod run;
 pub mod sync;
-#[cfg(not(loom))]
-pub mod task;
-#[cfg(not(loom))]
-pub mod timeline;
-#[cfg(not(loom))]
-pub mod watermark;
-#[cfg(not(loom))]
-pub mod window;
-#[cfg(not(loom))]
 pub mod zone;
-#[cfg(not(loom))]
-pub mod zone_setup;
-#[cfg(not(loom))]
 pub mod zonelist;
-#[cfg(not(loom))]
-pub mod zonelist_update;

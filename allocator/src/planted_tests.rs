@@ -5,14 +5,14 @@
 use crate::gfp::Gfp;
 use crate::hotplug::BlockId;
 use crate::ids::{CpuId, NodeId, Pfn, ZoneIdx};
-use crate::kernel::{Kernel, KernelConfig};
 use crate::machine::Machine;
 use crate::mm::{Mm, VmFlags};
 use crate::nodemask::NodeMask;
 use crate::page_alloc::Nodemask;
 use crate::policy::Policy;
+use crate::run::kernel::{Kernel, KernelConfig};
+use crate::run::task::Cx;
 use crate::sync::Arc;
-use crate::task::Cx;
 
 fn boot() -> (Arc<Kernel>, Cx) {
     let mut machine = Machine::uniform(2, 1, 4 * 4096);

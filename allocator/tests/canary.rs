@@ -1,10 +1,8 @@
 //! Every oracle has a canary: a test that plants the damage and expects the alarm.
 
-use allocator::frame::FrameState;
 use allocator::gfp::{Gfp, MigrateType};
 use allocator::hotplug::isolate::Isolation;
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
@@ -13,9 +11,11 @@ use allocator::oracle::{FindingKind, RequestLog};
 use allocator::page_alloc::Nodemask;
 use allocator::page_alloc::slow::Request;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, pf};
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
-use allocator::task::{Cx, pf};
+use allocator::zone::frame::FrameState;
 
 fn boot() -> (Arc<Kernel>, Cx) {
     let config = KernelConfig { kswapd: false, lockup_passes: 5, ..KernelConfig::default() };

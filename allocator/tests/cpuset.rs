@@ -4,7 +4,6 @@
 use allocator::cpuset::{Cpuset, CpusetError, CpusetFlag};
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, ModeFlags, PolicySpec};
 use allocator::mm::{Mm, VmFlags, Vma, Vpn};
@@ -12,8 +11,9 @@ use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{CpusetPolicy, Policy, RebindPolicy, Release, presets};
 use allocator::race::Point;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task, pf};
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Task, pf};
 
 const NODES: u16 = 4;
 

@@ -4,10 +4,8 @@
 //! Real threads; where two must meet at a step, the one is held there by amplification for longer
 //! than the other needs, in scaled time. The interleavings themselves are the explorer's.
 
-use allocator::clock::NS_PER_MS;
 use allocator::gfp::Gfp;
 use allocator::ids::CpuId;
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mm::address_space::Rss;
 use allocator::mm::{Fault, Mm, SkipBy, VmFlags, Vpn, mmf};
@@ -16,9 +14,11 @@ use allocator::oom::reaper::MAX_OOM_REAP_RETRIES;
 use allocator::oracle::FindingKind;
 use allocator::policy::{Axis, ExitPolicy, Policy, Release};
 use allocator::race::{Amplify, Point};
+use allocator::run::clock::NS_PER_MS;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
-use allocator::task::Cx;
 
 const PAGES: u32 = 40;
 /// Longer than the reaper's ten attempts take.

@@ -10,7 +10,6 @@ use allocator::cpuset::Cpuset;
 use allocator::explore::{self, Config, Report, Scheduler};
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mempolicy, Mode, PolicySpec};
 use allocator::mm::{Mm, VmFlags, Vma, Vpn};
@@ -18,8 +17,9 @@ use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Axis, CpusetPolicy, Expect, Family, Policy, RebindPolicy, presets};
 use allocator::race::Point;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Task};
 
 fn mask(list: &str) -> NodeMask {
     NodeMask::parse(list).unwrap()

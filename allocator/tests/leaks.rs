@@ -1,9 +1,9 @@
 //! A kernel that is dropped leaves nothing behind: an exploration drops thousands a second.
 
 use allocator::ids::CpuId;
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
 use allocator::sync::Arc;
 
 #[test]

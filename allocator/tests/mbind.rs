@@ -1,9 +1,7 @@
 //! mbind: what it refuses, how it splits and merges areas, what moves, and how it fails half-way.
 
 use allocator::cpuset::{Cpuset, CpusetFlag};
-use allocator::frame::flag;
 use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::map::MAX_MAP_COUNT;
@@ -11,8 +9,10 @@ use allocator::mm::mbind::MbindFlags;
 use allocator::mm::{Fault, Mm, VmFlags, Vma, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::policy::{CpusetPolicy, Policy, presets};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Process, Task};
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Process, Task};
+use allocator::zone::frame::flag;
 
 fn mask(list: &str) -> NodeMask {
     NodeMask::parse(list).unwrap()

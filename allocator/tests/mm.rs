@@ -3,9 +3,7 @@
 //! Worlds of small nodes; every test ends with a census in which each frame is in exactly one place
 //! and nothing is left allocated.
 
-use allocator::frame::flag;
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::address_space::Rss;
@@ -14,9 +12,11 @@ use allocator::mm::page_table::Pte;
 use allocator::mm::{Fault, MapError, Mm, VmFlags, Vpn, mmf};
 use allocator::nodemask::NodeMask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Task};
+use allocator::zone::frame::flag;
 
 const PAGES: u64 = 4096;
 

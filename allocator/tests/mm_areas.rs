@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
-use allocator::task::Cx;
 use proptest::prelude::*;
 
 /// Pages that calls name: enough for several page tables' worth of borders.

@@ -6,15 +6,15 @@
 //! finding are named; the seed is the loop's number.
 
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::oracle::FindingKind;
 use allocator::policy::{Axis, ExitPolicy, Expect, Family, Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Process};
 use allocator::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use allocator::sync::{self, Arc, JoinHandle, Mutex};
-use allocator::task::{Cx, Process};
 
 const PAGES_PER_NODE: u64 = 2048;
 const THREADS: u32 = 3;

@@ -1,19 +1,19 @@
 //! Memory offline: what a block's way off and on changes, and pages freed while it goes.
 
-use allocator::frame::FrameKind;
 use allocator::gfp::Gfp;
 use allocator::hotplug::hwpoison::SoftOfflineError;
 use allocator::hotplug::{BlockId, HotplugError};
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, presets};
 use allocator::race::Point;
+use allocator::race::window::WINDOWS;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Observer};
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Observer};
-use allocator::window::WINDOWS;
+use allocator::zone::frame::FrameKind;
 
 const BLOCK: u32 = 4096;
 

@@ -5,22 +5,22 @@
 //! tests/data/offline.txt and offline-state.txt. Unlike the formulas' own test, every size here comes
 //! out of offline_pages and online_pages.
 
-use allocator::frame::FrameKind;
 use allocator::gfp::Gfp;
 use allocator::hotplug::movable_ops::{Held, MovablePages};
 use allocator::hotplug::{BlockId, HotplugError};
 use allocator::ids::{CpuId, NodeId, PAGEBLOCK_NR_PAGES, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Cpu, Machine, Node, Settings, Zone};
 use allocator::mempolicy::{Mode, ModeFlags, PolicySpec};
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::atomic::Ordering::Relaxed;
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Task};
 use allocator::zone::Wmark;
+use allocator::zone::frame::FrameKind;
 
 const BLOCK: u32 = 32_768;
 

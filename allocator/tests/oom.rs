@@ -5,7 +5,6 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::{Fault, VmFlags};
@@ -14,9 +13,10 @@ use allocator::oracle::FindingKind;
 use allocator::oracle::reserves::ReserveClass;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Process};
 use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Process};
 
 const PAGES_PER_NODE: u64 = 8192;
 
@@ -175,7 +175,7 @@ fn storm_with_swap(spec: &str) -> bool {
     storm(&k, 4, 2, None).assert_all_back(spec);
     assert_eq!(k.reclaim.swap.free_pages(), PAGES_PER_NODE, "{spec}");
     assert_eq!(k.findings.nr(FindingKind::PrematureOom), 0, "{spec}");
-    let count = |of: fn(&allocator::cpu::VmEvents) -> &AtomicU64| -> u64 {
+    let count = |of: fn(&allocator::run::cpu::VmEvents) -> &AtomicU64| -> u64 {
         k.cpus.iter().map(|cpu| of(&cpu.vm).load(Ordering::Relaxed)).sum()
     };
     count(|vm| &vm.pswpout) > 0 && count(|vm| &vm.pgsteal_kswapd) > 0

@@ -2,13 +2,13 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
-use allocator::task::{Cx, Task};
 
 /// Large enough that high tunes itself far above a batch.
 const PAGES: u64 = 1 << 16;

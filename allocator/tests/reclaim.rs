@@ -3,18 +3,18 @@
 //! Worlds of one or two small nodes without other tasks; every test ends with a census in which
 //! each frame is in exactly one place.
 
-use allocator::frame::{FrameKind, flag};
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, Release};
 use allocator::reclaim::lru::Lru;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::atomic::Ordering;
 use allocator::sync::{self, Arc};
-use allocator::task::{Cx, Task};
 use allocator::zone::Wmark;
+use allocator::zone::frame::{FrameKind, flag};
 
 const NODE: NodeId = NodeId(0);
 const PAGES: u64 = 4096;

@@ -2,12 +2,12 @@
 //! passes of a recomputation.
 
 use allocator::ids::{CpuId, MAX_NR_ZONES, NodeId, ZoneId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Cpu, Machine, Node, Settings, Zone};
-use allocator::pcp_sizes::{PcpSizes, compute};
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
 use allocator::sync::atomic::Ordering::Relaxed;
 use allocator::zone::Wmark;
+use allocator::zone::pcp_sizes::{PcpSizes, compute};
 use allocator::zonelist::Nodes;
 
 /// Three nodes as servers have them: the low zones on node 0, a node without CPUs, a node without

@@ -2,15 +2,15 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, ZonelistPolicy};
 use allocator::race::{Amplify, Point};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use allocator::sync::{self, Arc};
-use allocator::task::Cx;
 
 const BLOCK: u64 = 1024;
 

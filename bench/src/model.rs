@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
-use allocator::task::Cx;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 
 use crate::pairs::{Shape, Subject};
 

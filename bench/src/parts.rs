@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use allocator::hotplug::BlockId;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
-use allocator::kernel::Kernel;
 use allocator::machine::{Machine, Zone};
 use allocator::mm::{Fault, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
-use allocator::task::Cx;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator_explore::explore::{Config, Scheduler};
 use allocator_explore::policy::{Family, Policy as ExploredPolicy};
 use workloads_explore::worlds::{self, search};

@@ -9,10 +9,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use allocator::kernel::KernelConfig;
 use allocator::machine::Machine;
 use allocator::policy::Policy;
 use allocator::race::Point;
+use allocator::run::kernel::KernelConfig;
 use workloads::replay::Replay;
 use workloads::{Info, Movable, Options, Workload, WorkloadError};
 

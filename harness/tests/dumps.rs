@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use allocator::ids::ZoneIdx;
 use allocator::policy::{Policy, Release};
-use allocator::watermark::{ZoneSizes, boot_wmarks};
+use allocator::zone::watermark::{ZoneSizes, boot_wmarks};
 use harness::machine::computed::{Computed, compute, differences};
 use harness::machine::{Loaded, MachineSpec, Source, load_with_kernel};
 

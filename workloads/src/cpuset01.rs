@@ -15,16 +15,16 @@
 
 use allocator::cpuset::Cpuset;
 use allocator::ids::{CpuId, PAGE_SIZE};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::mbind::MbindFlags;
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::policy::Policy;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, Process, Task};
 use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::{Cx, Process, Task};
 
 use crate::mems_writer::{self, Flipping};
 use crate::{

@@ -23,11 +23,11 @@ pub mod zonelist_rebuild;
 
 use std::fmt;
 
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Task};
 use allocator::sync::Arc;
-use allocator::task::{Cx, Task};
 
 pub use options::{OptionKind, OptionSpec, OptionValue, Options, WorkloadError};
 

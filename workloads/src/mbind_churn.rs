@@ -17,16 +17,16 @@
 
 use allocator::cpuset::{Cpuset, CpusetFlag};
 use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::mempolicy::{Mode, ModeFlags, PolicySpec};
 use allocator::mm::mbind::{MbindError, MbindFlags};
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
 use allocator::nodemask::NodeMask;
 use allocator::policy::Policy;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, Process, Task};
 use allocator::sync::atomic::{AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::{Cx, Process, Task};
 
 use crate::mems_writer::{self, Flipping};
 use crate::{

@@ -2,12 +2,12 @@
 
 use allocator::cpuset::Cpuset;
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::nodemask::NodeMask;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
-use allocator::task::Cx;
 
 use crate::{Env, OptionKind, OptionSpec, Options, Step, TaskBody, TaskSpec, WorkloadError};
 

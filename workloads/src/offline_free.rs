@@ -11,19 +11,19 @@
 //! **Differs.** Tasks hold pages as a driver that can move them does ([`MovablePages`]), so that
 //! blocks of every order can be held, migrated and pinned.
 
-use allocator::clock::Ktime;
 use allocator::gfp::Gfp;
 use allocator::hotplug::movable_ops::{Held, MovablePages};
 use allocator::hotplug::{BlockId, HotplugError, OfflineStats};
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
+use allocator::run::clock::Ktime;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::Cx;
 
 use crate::{
     Env, Info, Movable, OptionKind, OptionSpec, Options, Scene, Step, TaskBody, TaskSpec, Workload,

@@ -10,12 +10,12 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, MAX_PAGE_ORDER, NodeId, Pfn};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::{Arc, Mutex};
-use allocator::task::Cx;
 
 use crate::{
     Env, Info, Movable, OptionKind, OptionSpec, Options, Scene, Step, TaskBody, TaskSpec, Workload,

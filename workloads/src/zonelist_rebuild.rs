@@ -19,7 +19,6 @@
 use allocator::gfp::Gfp;
 use allocator::hotplug::{BlockId, HotplugError};
 use allocator::ids::{CpuId, NodeId, Pfn, ZoneId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Node};
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
@@ -27,8 +26,9 @@ use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
 use allocator::race::{Amplify, Point};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, CxStats, pf};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::{Cx, CxStats, pf};
 use allocator::zone::{Wmark, Zone};
 
 use crate::{

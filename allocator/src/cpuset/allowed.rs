@@ -15,11 +15,11 @@
 use super::Cpuset;
 use crate::gfp::Gfp;
 use crate::ids::NodeId;
-use crate::kernel::Kernel;
 use crate::nodemask::NodeMask;
 use crate::policy::cpuset::mems_of;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task, count, pf};
 use crate::sync::Arc;
-use crate::task::{Cx, Task, count, pf};
 use crate::zone::Zone;
 
 impl Kernel {

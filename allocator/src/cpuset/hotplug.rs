@@ -12,11 +12,11 @@
 //! **Differs.** Without a thread of the CPU (small worlds) the work is done at once.
 
 use super::{Cpuset, CpusetError};
-use crate::cpu::Completion;
-use crate::kernel::Kernel;
+use crate::run::cpu::Completion;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 impl Kernel {
     /// Called when N_MEMORY has changed: updates cpusets at once (6.10+) or queues the work on this

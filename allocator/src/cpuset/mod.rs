@@ -19,11 +19,11 @@ pub mod hotplug;
 pub mod tasks;
 pub mod write;
 
-use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
+use crate::run::kernel::Kernel;
+use crate::run::task::Task;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::task::Task;
 
 pub use crate::policy::cpuset::AllowedLists;
 pub use tasks::Migration;

@@ -12,15 +12,15 @@
 //! **Differs.** The work of cpuset_migrate_mm_wq is done by whoever flushes it.
 
 use super::{Cpuset, CpusetError, CpusetFlag};
-use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
 use crate::mm::Mm;
 use crate::nodemask::NodeMask;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task};
 use crate::sync::atomic::Ordering;
 use crate::sync::{self, Arc};
-use crate::task::{Cx, Task};
 
 /// Pages of an address space that are to follow its cpuset (T3d).
 #[derive(Clone, Debug)]

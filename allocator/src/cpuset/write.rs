@@ -9,12 +9,12 @@
 //! release; early v2 had it too.
 
 use super::{Cpuset, CpusetError, CpusetFlag};
-use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 /// A cpuset as it would be after a change.
 struct Trial<'a> {

@@ -11,14 +11,14 @@
 //! **Differs.** Single pages only: blocks of higher orders are busy instead of split. Releases that do
 //! not disable pcplists drain them, which is what they do about an offline.
 
-use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mm::migrate::Migrated;
 use crate::page_alloc::Nodemask;
-use crate::task::{Cx, count};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::zone::Zone;
+use crate::zone::frame::{FrameKind, FrameState, flag};
 
 /// Why a page stays in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

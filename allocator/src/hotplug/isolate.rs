@@ -6,15 +6,15 @@
 //! **Why it can fail to keep pages out.** Pages on pcplists and in transit have no reference and
 //! are on no free list: I3 passes over them, and only the final test sees them.
 
-use crate::buddy::FreeTo;
-use crate::frame::{FrameKind, flag};
 use crate::gfp::MigrateType;
 use crate::hotplug::HotplugError;
 use crate::ids::{MAX_PAGE_ORDER, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
+use crate::zone::buddy::FreeTo;
+use crate::zone::frame::{FrameKind, flag};
 use crate::zone::{Zone, ZoneLocked};
 
 /// An isolated range, as the oracle remembers it.
@@ -72,7 +72,7 @@ impl Kernel {
                 nr_drains += 1;
             }
         }
-        let open_sections = zone.pcp.iter().map(crate::pcp::Pcp::open_section).collect();
+        let open_sections = zone.pcp.iter().map(crate::zone::pcp::Pcp::open_section).collect();
         let isolation = Isolation { first, pages, open_sections };
         self.hotplug.isolations.lock().push(isolation);
         Ok(nr_drains)

@@ -6,14 +6,14 @@
 //!
 //! **Source.** mm/memory_hotplug.c: do_migrate_range, new_node_page.
 
-use crate::frame::{FrameState, flag};
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, Pfn};
-use crate::kernel::Kernel;
 use crate::mm::migrate::Migrated;
 use crate::nodemask::NodeMask;
 use crate::page_alloc::Nodemask;
-use crate::task::Cx;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
+use crate::zone::frame::{FrameState, flag};
 
 impl Kernel {
     /// Moves one page; false: it stays, and the offline tries again.

@@ -21,7 +21,7 @@ pub mod online;
 pub mod pcp_disable;
 
 use crate::ids::{Pfn, ZoneId};
-use crate::kernel::Kernel;
+use crate::run::kernel::Kernel;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::{Arc, Mutex};
 

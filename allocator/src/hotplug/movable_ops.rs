@@ -10,10 +10,10 @@
 //!
 //! **Differs.** The lock of a place is what isolation gives: nobody takes the page meanwhile.
 
-use crate::frame::{FrameTable, flag};
 use crate::ids::Pfn;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::zone::frame::{FrameTable, flag};
 
 /// What is in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn unmark(frames: &FrameTable, pfn: Pfn) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::FrameState;
+    use crate::zone::frame::FrameState;
 
     #[test]
     fn a_page_moves_unless_it_is_pinned_or_gone() {

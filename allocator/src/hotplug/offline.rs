@@ -7,17 +7,17 @@
 //!
 //! **Differs.** The sysfs layer is a function call. The notifiers are the calls that they lead to.
 
-use crate::buddy::FreeTo;
-use crate::frame::{FrameKind, FrameState, flag};
 use crate::hotplug::{BlockId, HotplugError, OfflineBlock, OfflineStats};
 use crate::ids::{MAX_PAGE_ORDER, PAGEBLOCK_NR_PAGES, Pfn};
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
 use crate::policy::offline::FailedCheck;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
 use crate::zone::Zone;
+use crate::zone::buddy::FreeTo;
+use crate::zone::frame::{FrameKind, FrameState, flag};
 
 /// What the loop remembers between passes, for the oracle.
 #[derive(Debug, Default)]

@@ -4,15 +4,15 @@
 //! first in newer releases), present grows, zonelists are rebuilt if the zone was empty, then the
 //! pageblocks become allocatable, then watermarks and pcp sizes.
 
-use crate::frame::FrameKind;
 use crate::gfp::MigrateType;
 use crate::hotplug::{BlockId, HotplugError};
 use crate::ids::PAGEBLOCK_NR_PAGES;
-use crate::kernel::Kernel;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
 use crate::zone::Zone;
+use crate::zone::frame::FrameKind;
 
 impl Kernel {
     /// Brings an offline block back into the zone that it was in.

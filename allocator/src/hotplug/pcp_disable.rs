@@ -6,11 +6,11 @@
 //!
 //! **Source.** mm/page_alloc.c, ec6e8c7e0314.
 
-use crate::kernel::Kernel;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 use crate::zone::Zone;
 
 /// pcplists of a zone are disabled while this lives.

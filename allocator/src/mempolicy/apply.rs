@@ -15,14 +15,14 @@
 use super::{Mempolicy, Mode};
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, PAGE_SHIFT, Pfn, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::nodemask::{MaskWords, NodeMask};
 use crate::oracle::placement::Placement;
 use crate::page_alloc::Nodemask;
 use crate::policy::cpuset::mems_of;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 /// Where an allocation falls, for policies that go by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

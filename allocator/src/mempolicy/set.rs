@@ -9,10 +9,10 @@
 //! **Source.** mm/mempolicy.c: do_set_mempolicy, mpol_set_nodemask, __mpol_dup.
 
 use super::{Mempolicy, MempolicyError, Mode, PolicySpec};
-use crate::kernel::Kernel;
 use crate::mempolicy::rebind::RebindRules;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
-use crate::task::Cx;
 
 impl Kernel {
     /// Makes a policy for current (`mpol_new` and `mpol_set_nodemask`); None for MPOL_DEFAULT. The

@@ -17,9 +17,9 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mm::page_table::PageTable;
 use crate::mm::vma::{VmaIndex, VmaTree};
+use crate::run::kernel::Kernel;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Stamp};
 

@@ -10,16 +10,16 @@
 //!
 //! **Differs.** exit_aio, ksm_exit and khugepaged_exit are one race point; there are no notifiers.
 
-use crate::kernel::Kernel;
 use crate::mm::address_space::SkipBy;
 use crate::mm::gather::MmuGather;
 use crate::mm::page_table::Pte;
 use crate::mm::{Mm, VmFlags, Vma, Vpn};
 use crate::oracle::FindingKind;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process, pf};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process, pf};
 
 impl Kernel {
     /// Ends current's use of its address space (`exit_mm`); the last user tears it down.

@@ -14,19 +14,19 @@
 //! **Differs.** No memory cgroups (A6), no huge pages, no write protection but the zero page's. The
 //! anon_vma costs nothing. Waiting for mmap_lock is not killable.
 
-use crate::frame::flag;
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mm::address_space::{Rss, mmf};
 use crate::mm::page_table::{Pte, PteTable};
 use crate::mm::vma::VmaLocked;
 use crate::mm::{Mapping, Mm, VmFlags, Vma, Vpn};
 use crate::oom::OomControl;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
+use crate::zone::frame::flag;
 
 /// What a fault came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

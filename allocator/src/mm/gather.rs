@@ -11,17 +11,17 @@
 //!
 //! **Differs.** The time of unmapping is charged to the model clock table by table.
 
-use crate::frame::flag;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mm::address_space::Rss;
 use crate::mm::page_table::{PTRS_PER_PTE, Pte, PteTable};
 use crate::mm::{Mm, VmFlags, Vma, Vpn};
 use crate::oracle::FindingKind;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
+use crate::zone::frame::flag;
 
 /// Pages on their way out.
 #[derive(Debug)]

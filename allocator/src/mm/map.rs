@@ -12,14 +12,14 @@
 //! **Differs.** No overcommit accounting and no limits but the number of areas. The slab's pages
 //! belong to one mm.
 
-use crate::kernel::Kernel;
 use crate::mm::address_space::{MmapReadGuard, MmapWriteGuard};
 use crate::mm::fault::Fault;
 use crate::mm::vma::VMAS_PER_SLAB_PAGE;
 use crate::mm::{Mapping, Mm, VmFlags, Vma, VmaTree, Vpn};
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 /// First page above what mmap gives out.
 pub const MMAP_BASE: Vpn = Vpn(0xff00_0000);

@@ -11,10 +11,10 @@
 use std::collections::BTreeMap;
 
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::task::Cx;
 
 /// A frame's reverse-map slot names a mapping, not a page-table entry.
 pub(crate) const MAPPING_SLOT: u32 = 1 << 31;

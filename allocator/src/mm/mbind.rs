@@ -14,15 +14,15 @@
 use bitflags::bitflags;
 
 use crate::ids::{PAGE_SHIFT, Pfn};
-use crate::kernel::Kernel;
 use crate::mempolicy::{Mempolicy, MempolicyError, Mode, PolicySpec, mpol_equal};
 use crate::mm::migrate::Migrated;
 use crate::mm::page_table::Pte;
 use crate::mm::{MapError, Mm, VmFlags, VmaTree, Vpn};
 use crate::nodemask::NodeMask;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::Arc;
-use crate::task::Cx;
 
 bitflags! {
     /// `MPOL_MF_*`, by the ABI's bits.

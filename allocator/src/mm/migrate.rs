@@ -10,17 +10,17 @@
 //! **Differs.** No migration entries: an anonymous page has one entry, which is switched in one
 //! step under the page-table lock, so nobody meets it half-way. Mapped pages of files stay.
 
-use crate::frame::flag;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, Pfn};
-use crate::kernel::Kernel;
 use crate::mm::mapping::MAPPING_SLOT;
 use crate::mm::page_table::Pte;
 use crate::mm::{Mm, VmFlags, Vpn};
 use crate::nodemask::NodeMask;
 use crate::page_alloc::Nodemask;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
+use crate::zone::frame::flag;
 
 /// What became of a page that was to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mm::{Mm, Vpn};
 use crate::reclaim::swap::SwapEntry;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock, Weak};
-use crate::task::Cx;
 
 /// Entries of a table.
 pub const PTRS_PER_PTE: u32 = 512;

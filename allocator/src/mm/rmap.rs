@@ -15,13 +15,13 @@
 use crossbeam::utils::CachePadded;
 
 use crate::ids::{CpuId, Pfn};
-use crate::kernel::Kernel;
 use crate::mm::address_space::Rss;
 use crate::mm::page_table::{PTRS_PER_PTE, Pte, PteTable};
 use crate::reclaim::swap::SwapEntry;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, Weak};
-use crate::task::Cx;
 
 /// Most shards that an arena has.
 const MAX_SHARDS: usize = 64;

@@ -2,9 +2,9 @@
 //!
 //! **What.** For mbind's search for misplaced pages, cpuset migration, mlock and tests.
 
-use crate::kernel::Kernel;
 use crate::mm::page_table::{PTRS_PER_PTE, Pte, PteTable};
 use crate::mm::{Mm, Vpn};
+use crate::run::kernel::Kernel;
 
 impl Kernel {
     /// Calls `each` with every entry of a range that is not empty, under the page-table lock; stops

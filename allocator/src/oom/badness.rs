@@ -9,7 +9,6 @@
 //! **Differs.** uid 0 stands for CAP_SYS_ADMIN (4.14 and older take 3 % off). Page tables are known
 //! by bytes alone: nr_ptes + nr_pmds is their number of pages. vfork does not exist.
 
-use crate::kernel::Kernel;
 use crate::mempolicy::Mode;
 use crate::mm::Mm;
 use crate::mm::address_space::mmf;
@@ -18,9 +17,10 @@ use crate::oom::usage::MmUsage;
 use crate::oom::{Chosen, OomControl};
 use crate::policy::release::{Badness, OomDomain};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process, Task, pf};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process, Task, pf};
 
 /// oom_score_adj of a process that is never killed.
 pub const OOM_SCORE_ADJ_MIN: i32 = -1000;

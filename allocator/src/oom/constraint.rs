@@ -9,10 +9,10 @@
 
 use crate::gfp::Gfp;
 use crate::ids::NodeId;
-use crate::kernel::Kernel;
 use crate::oom::OomControl;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 /// `enum oom_constraint`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,14 +8,14 @@
 //!
 //! **Differs.** No stack trace. `(null)` is printed for no nodemask.
 
-use crate::kernel::Kernel;
 use crate::nodemask::NodeMask;
 use crate::oom::OomControl;
 use crate::oom::usage::MmUsage;
 use crate::policy::release::{OomHeader, OomTaskTable};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process, Task};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process, Task};
 
 /// A node list as `%*pbl` prints it: `(null)` for no mask.
 pub fn nodemask_text(nodes: Option<&NodeMask>) -> String {

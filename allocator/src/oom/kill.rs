@@ -10,7 +10,6 @@
 //! **Differs.** task_will_free_mem of V1 is asked before task_lock is taken, since it looks at
 //! other processes' threads; that the mm is still there is tested under the lock.
 
-use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::mm::address_space::{SkipBy, mmf};
 use crate::oom::usage::MmUsage;
@@ -18,9 +17,10 @@ use crate::oom::{Chosen, OomControl, shares_mm};
 use crate::oracle::FindingKind;
 use crate::policy::release::OomKillLine;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process, Task, TaskLocked, pf};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process, Task, TaskLocked, pf};
 
 impl Kernel {
     /// V1 to V13 for the process that was chosen.

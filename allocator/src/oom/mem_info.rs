@@ -17,12 +17,12 @@ use std::fmt::Write as _;
 
 use crate::gfp::MigrateType;
 use crate::ids::{MAX_NR_ZONES, NR_PAGE_ORDERS, NodeId, PAGE_SHIFT, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::nodemask::NodeMask;
 use crate::policy::Release;
 use crate::reclaim::lru::{Lru, zone_lru_pages};
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
 
 /// Which fields a release prints.

@@ -30,7 +30,6 @@ mod tests;
 
 use crate::gfp::Gfp;
 use crate::ids::ZoneIdx;
-use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::mm::address_space::mmf;
 use crate::oom::badness::OOM_SCORE_ADJ_MIN;
@@ -41,9 +40,10 @@ use crate::oracle::FindingKind;
 use crate::page_alloc::slow::Request;
 use crate::page_alloc::{AllocContext, Nodemask};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process, WaitQueue, pf};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Arc, Mutex, Stamp};
-use crate::task::{Cx, Process, WaitQueue, pf};
 use crate::zonelist::Zonelist;
 
 /// Global state of the OOM killer.

@@ -1,6 +1,6 @@
 //! The rate limit of reports: 10 in 5 s (`DEFINE_RATELIMIT_STATE` with the default values).
 
-use crate::clock::NS_PER_S;
+use crate::run::clock::NS_PER_S;
 use crate::sync::Mutex;
 
 /// `struct ratelimit_state` with the default interval and burst.

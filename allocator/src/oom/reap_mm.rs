@@ -7,16 +7,16 @@
 //!
 //! **Differs.** A freed area or table is a tombstone: the walk reports it and stops.
 
-use crate::kernel::Kernel;
 use crate::mm::address_space::mmf;
 use crate::mm::gather::Unmapped;
 use crate::mm::{Mm, VmFlags, Vma};
 use crate::oom::reaper::{Mrelease, ReaperRules, add};
 use crate::oracle::FindingKind;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process};
 
 /// What a walk over a dying mm did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,15 +12,15 @@
 //! **Differs.** The timer of the 2 s delay is looked after by the reaper itself: a victim whose
 //! time comes while it is busy is queued as soon as it is not. No mmu notifiers.
 
-use crate::clock::NS_PER_MS;
-use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::mm::address_space::{Rss, SkipBy, mmf};
 use crate::oom::reap_mm::Reaped;
 use crate::race::Point;
+use crate::run::clock::NS_PER_MS;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task, pf};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::task::{Cx, Task, pf};
 
 /// MAX_OOM_REAP_RETRIES.
 pub const MAX_OOM_REAP_RETRIES: u32 = 10;

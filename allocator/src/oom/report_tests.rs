@@ -7,7 +7,6 @@
 
 use crate::gfp::Gfp;
 use crate::ids::{CpuId, NodeId, PAGE_SIZE, ZoneIdx};
-use crate::kernel::{Kernel, KernelConfig};
 use crate::machine::{self, Machine};
 use crate::mempolicy::{Mode, PolicySpec};
 use crate::mm::address_space::Rss;
@@ -16,9 +15,10 @@ use crate::oom::constraint::Constraint;
 use crate::oom::{Chosen, OomControl};
 use crate::page_alloc::Nodemask;
 use crate::policy::{Policy, Release};
+use crate::run::kernel::{Kernel, KernelConfig};
+use crate::run::task::{Cx, Process};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process};
 
 /// A zone of a /proc/zoneinfo dump that has pages.
 struct DumpedZone {

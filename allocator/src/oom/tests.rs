@@ -2,7 +2,6 @@
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{CpuId, NodeId, ZoneIdx};
-use crate::kernel::{Kernel, KernelConfig};
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::mm::address_space::{Rss, SkipBy, mmf};
@@ -15,9 +14,10 @@ use crate::page_alloc::Nodemask;
 use crate::page_alloc::slow::Request;
 use crate::policy::{Policy, Release};
 use crate::race::Point;
+use crate::run::kernel::{Kernel, KernelConfig};
+use crate::run::task::{Cx, Process, pf};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Process, pf};
 use crate::zone::Wmark;
 
 fn boot(release: Release) -> Arc<Kernel> {

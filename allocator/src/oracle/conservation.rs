@@ -6,13 +6,13 @@
 //!
 //! **When.** Only while nobody allocates or frees: between rounds and at the end.
 
-use crate::frame::FrameKind;
 use crate::gfp::MigrateType;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
-use crate::pcp::NR_PCP_LISTS;
+use crate::run::kernel::Kernel;
 use crate::sync::atomic::Ordering;
 use crate::zone::Zone;
+use crate::zone::frame::FrameKind;
+use crate::zone::pcp::NR_PCP_LISTS;
 
 /// Where the frames of the machine are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

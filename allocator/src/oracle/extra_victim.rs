@@ -14,13 +14,13 @@
 //! **Why the last row has a time.** A victim that was gone before the last look has nothing to do
 //! with this kill: the look would have found its pages.
 
-use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::mm::address_space::{SkipBy, mmf};
 use crate::oom::OomControl;
 use crate::oracle::FindingKind;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Process};
 use crate::sync::{Arc, Stamp};
-use crate::task::{Cx, Process};
 
 /// What an earlier victim says about a kill now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Kernel {
 
     fn why_extra(&self, kind: FindingKind, earlier: &Process, mm: &Mm) -> String {
         let killed_ns = earlier.killed_at_ns.load(crate::sync::atomic::Ordering::Relaxed);
-        let age_ms = self.clock.now().0.saturating_sub(killed_ns) / crate::clock::NS_PER_MS;
+        let age_ms = self.clock.now().0.saturating_sub(killed_ns) / crate::run::clock::NS_PER_MS;
         let what = if kind == FindingKind::LateKill {
             "its memory was free already"
         } else {

@@ -1,10 +1,10 @@
 //! What the oracle found, and where findings are kept until the harness takes them.
 
-use crate::clock::Ktime;
+use crate::race::timeline::Event;
+use crate::run::clock::Ktime;
+use crate::run::task::Task;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::task::Task;
-use crate::timeline::Event;
 
 /// Kinds of findings and of counted events (ARCHITECTURE.md#the-oracle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

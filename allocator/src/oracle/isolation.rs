@@ -7,10 +7,10 @@
 
 use crate::gfp::MigrateType;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 use crate::zone::Zone;
 
 impl Kernel {

@@ -16,11 +16,11 @@
 
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::oracle::FindingKind;
 use crate::policy::cpuset::mems_of;
-use crate::task::{Cx, pf};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 
 /// What a request saw before D.4 looked at the masks.
 #[derive(Clone, Copy, Debug)]

@@ -17,12 +17,12 @@
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{ZoneId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::oracle::finding::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync;
-use crate::task::Cx;
 use crate::zone::{Wmark, Zone};
 
 /// What the oracle remembers of the request in progress.

@@ -8,13 +8,13 @@
 //!
 //! A lockup raises the abort flag, which frees everybody; conservation is checked as ever.
 
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::retry::RetryState;
 use crate::page_alloc::slow::Request;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, pf};
 
 impl Kernel {
     fn lockup(&self, cx: &Cx, title: &str, why: &str) {

@@ -19,13 +19,13 @@
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
 use crate::policy::ReservesPolicy;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::task::{Cx, pf};
 use crate::zone::{Wmark, Zone};
 
 /// Who asked.
@@ -312,7 +312,8 @@ impl Kernel {
     /// Pages by which the unlocked check and batch refills may take a zone below what a request's
     /// flags allow: a refill and a counter delta for each CPU, a block for each task.
     pub fn reserve_slack(&self, zone: &Zone, order: u8) -> u64 {
-        let scale = if self.pcp_rules.auto_tune { crate::pcp::PCP_BATCH_SCALE_MAX } else { 0 };
+        let scale =
+            if self.pcp_rules.auto_tune { crate::zone::pcp::PCP_BATCH_SCALE_MAX } else { 0 };
         let batch = u64::from(zone.pageset.batch.load(Ordering::Relaxed));
         let refill = (batch << scale).max(2 << order);
         let delta = u64::from(zone.stat_threshold.load(Ordering::Relaxed).unsigned_abs());

@@ -7,13 +7,13 @@
 //! no time in the default copy (a clock reading there would cost every fault): its place is just
 //! before the first write that it did not see.
 
-use crate::kernel::Kernel;
 use crate::oracle::finding::{Finding, FindingKind, TimelineEvent};
 use crate::oracle::fold::{Stretch, fold, without_numbers};
 use crate::race::Point;
+use crate::race::timeline::Event;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task};
 use crate::sync::{Arc, Stamp};
-use crate::task::{Cx, Task};
-use crate::timeline::Event;
 
 /// Lines of a story: the last ones, if there are more; half of them are the requester's.
 const STORY_LINES: usize = 96;

@@ -4,8 +4,8 @@
 //! confined to; the one that could have served it is just what it leaves out.
 
 use crate::ids::ZoneId;
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
+use crate::run::kernel::Kernel;
 use crate::zone::{Wmark, Zone};
 
 impl Kernel {

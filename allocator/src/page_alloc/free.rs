@@ -4,15 +4,15 @@
 //! `free_pcppages_bulk`, `free_one_page` (docs/kernel/pcplists.md#a6, #a7). The steps P1 to P5 are
 //! race 5: P1 reads the pageblock's type without any lock, and by P4 it may be stale.
 
-use crate::buddy::{FreeTo, FreedBlocks, Run};
-use crate::frame::{FrameKind, FrameState, flag};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
-use crate::pcp::{Pcp, PcpLists, PcpRules};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
+use crate::zone::buddy::{FreeTo, FreedBlocks, Run};
+use crate::zone::frame::{FrameKind, FrameState, flag};
+use crate::zone::pcp::{Pcp, PcpLists, PcpRules};
 use crate::zone::{Zone, zone_flag};
 
 impl Kernel {
@@ -169,7 +169,7 @@ impl Kernel {
         let free_high = if rules.auto_tune {
             let burst = pcp.is_burst(lists, rules, order);
             let batch = pcp.batch.load(Ordering::Relaxed);
-            if lists.free_count < batch << crate::pcp::PCP_BATCH_SCALE_MAX {
+            if lists.free_count < batch << crate::zone::pcp::PCP_BATCH_SCALE_MAX {
                 lists.free_count += pages;
             }
             burst
@@ -308,7 +308,7 @@ impl Kernel {
     /// Returns the pages and blocks freed.
     fn bulk_collect(&self, cx: &Cx, zone: &Zone, lists: &PcpLists, pages: u32) -> (u32, u32) {
         let nr_lists = self.pcp_rules.nr_lists();
-        let collected = crate::frame::FrameList::default();
+        let collected = crate::zone::frame::FrameList::default();
         let (mut pindex, mut batch_free, mut freed) = (0, 0usize, 0);
         while freed < pages && (0..nr_lists).any(|i| !lists.list(i).is_empty()) {
             loop {

@@ -22,16 +22,16 @@ use std::cell::Cell;
 
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::nodemask::{AtomicNodeMask, MaskWords, NodeMask};
 use crate::oracle::RequestLog;
 use crate::page_alloc::slow::Request;
 use crate::page_alloc::walk::{Look, Walk};
 use crate::policy::cpuset::mems_of;
 use crate::policy::release::FastPathCpuset;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 use crate::zonelist::Zonelist;
 
 /// `ac->nodemask`: nothing, the live mask of a policy or of the task, or a mask of the caller's.

@@ -3,19 +3,19 @@
 //! **What.** `__alloc_pages_may_oom` (O1 to O5, docs/kernel/slow-path.md#b9), `gfp_to_alloc_flags`,
 //! `__gfp_pfmemalloc_flags`, the exit of victims (S19c), the highatomic reserve (A.5).
 
-use crate::frame::{FrameKind, FrameState};
 use crate::gfp::{AllocFlags, Gfp, MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::{PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_NR_PAGES, Pfn, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::oom::OomControl;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
 use crate::policy::release::{HighatomicLimit, VictimExit};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count, pf};
 use crate::sync::atomic::Ordering;
 use crate::sync::{ObjId, touched};
-use crate::task::{Cx, count, pf};
 use crate::zone::Zone;
+use crate::zone::frame::{FrameKind, FrameState};
 
 impl Kernel {
     /// S19b. Returns a page, and whether there was progress.

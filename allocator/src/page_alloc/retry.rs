@@ -8,10 +8,10 @@
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{PAGE_ALLOC_COSTLY_ORDER, Pfn};
-use crate::kernel::Kernel;
 use crate::page_alloc::AllocContext;
 use crate::page_alloc::slow::Request;
-use crate::task::{Cx, pf};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 use crate::zone::Wmark;
 
 /// What S1 remembers of the two sequence counters.

@@ -3,15 +3,15 @@
 //! **What.** `rmqueue`, `rmqueue_pcplist`, `rmqueue_buddy` (docs/kernel/pcplists.md#a6 "Allocate",
 //! B.3 step 6), and the counters that go with a page (B.3 "Statistics").
 
-use crate::frame::{Frame, FrameState, flag};
 use crate::gfp::{AllocFlags, MigrateType};
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
-use crate::pcp::{Pcp, PcpLists};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::SectionGuard;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, count};
+use crate::zone::frame::{Frame, FrameState, flag};
+use crate::zone::pcp::{Pcp, PcpLists};
 use crate::zone::{Zone, zone_flag};
 
 /// Request facts that taking a block needs.
@@ -129,7 +129,7 @@ impl Kernel {
     ) -> Option<(Pfn, &'k Frame)> {
         let below_high = zone.has_flag(zone_flag::BELOW_HIGH);
         let blocks = pcp.refill_blocks(lists, &self.pcp_rules, req.order, below_high);
-        let mut fallback = crate::buddy::Fallback::default();
+        let mut fallback = crate::zone::buddy::Fallback::default();
         let got = {
             let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
             self.buddy(zone).rmqueue_bulk(
@@ -161,7 +161,7 @@ impl Kernel {
     pub fn rmqueue_buddy(&self, cx: &Cx, zone: &Zone, req: Rmqueue) -> Option<Pfn> {
         let flags = req.alloc_flags;
         let buddy = self.buddy(zone);
-        let mut fallback = crate::buddy::Fallback::default();
+        let mut fallback = crate::zone::buddy::Fallback::default();
         let pfn = {
             let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
             let l = &mut *locked;
@@ -207,7 +207,7 @@ impl Kernel {
         numa(if local { &vm.numa_local } else { &vm.numa_other });
     }
 
-    fn count_fallback(&self, cx: &Cx, fallback: crate::buddy::Fallback) {
+    fn count_fallback(&self, cx: &Cx, fallback: crate::zone::buddy::Fallback) {
         if fallback.fallbacks > 0 {
             let vm = &self.cpus[cx.cpu().index()].vm;
             vm.extfrag.fetch_add(u64::from(fallback.fallbacks), Ordering::Relaxed);

@@ -9,15 +9,15 @@
 
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{NodeId, PAGE_ALLOC_COSTLY_ORDER, Pfn};
-use crate::kernel::Kernel;
 use crate::oracle::RequestLog;
 use crate::page_alloc::retry::{Cookies, RetryState};
 use crate::page_alloc::{AllocContext, Nodemask};
 use crate::policy::cpuset::mems_of;
 use crate::policy::release::VictimExit;
 use crate::race::Point;
-use crate::task::{Cx, count, pf};
-use crate::timeline::NO_ZONE;
+use crate::race::timeline::NO_ZONE;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count, pf};
 
 /// What the caller asked for, unchanged through all restarts.
 #[derive(Clone, Copy, Debug)]

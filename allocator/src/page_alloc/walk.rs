@@ -10,11 +10,11 @@
 
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::ids::{NodeId, Pfn, ZoneId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::page_alloc::rmqueue::Rmqueue;
 use crate::page_alloc::{AllocContext, Nodemask};
 use crate::race::Point;
-use crate::task::Cx;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::zone::{Wmark, Zone, zone_flag};
 use crate::zonelist::Zonelist;
 

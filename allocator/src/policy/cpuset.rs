@@ -12,18 +12,14 @@
 //! **Differs.** `swap` is the redesign that the author of the 4.13 series described; it never
 //! existed in the kernel.
 
-#[cfg(not(loom))]
 mod recheck;
-#[cfg(not(loom))]
 pub mod swap;
 
 use super::Expect::{Counted, Excluded, Shows};
 use super::Family::{J1aTask, J1aVma, J1b, J1c, J1d, J1e};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
-#[cfg(not(loom))]
 pub use swap::AllowedLists;
-#[cfg(not(loom))]
 pub(crate) use swap::{CpusetCx, mems_of};
 
 /// How an allocation notices that its allowed nodes changed.

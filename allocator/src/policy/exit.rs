@@ -11,7 +11,6 @@
 //! **Differs.** `lock-after-unmap` is the RFC as posted, `lock-before-unmap` the reviewer's
 //! placement; neither was merged.
 
-#[cfg(not(loom))]
 mod order;
 
 use super::Expect::{Counted, Excluded, Residual, Shows};

@@ -10,16 +10,13 @@
 //!
 //! **Differs.** `lockless` is the alternative of 9 August 2023 (v2), not merged.
 
-#[cfg(not(loom))]
 mod reader;
-#[cfg(not(loom))]
 mod writer;
 
 use super::Expect::{Excluded, Residual, Shows};
 use super::Family::{J4a, J4b, J4c, J4d, J4e, J4f};
 use super::axis::{VariantInfo, axis};
 use super::{Expect, Family, Release};
-#[cfg(not(loom))]
 pub(crate) use writer::Around;
 
 /// How readers notice a rebuild.

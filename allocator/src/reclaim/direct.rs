@@ -6,15 +6,15 @@
 //!
 //! **Differs.** "Compaction is ready" never ends it: see [`crate::page_alloc::slow`].
 
-use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::page_alloc::AllocContext;
 use crate::race::Point;
 use crate::reclaim::scan::{DEF_PRIORITY, SWAP_CLUSTER_MAX, ScanControl};
+use crate::run::clock::{NS_PER_MS, NS_PER_S};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, pf};
 use crate::zone::Wmark;
 
 impl Kernel {

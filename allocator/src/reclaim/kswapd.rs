@@ -9,16 +9,16 @@
 //! **Differs.** kcompactd does not exist. A world without kswapd threads (small tests) behaves as
 //! if every kswapd were hopeless.
 
-use crate::clock::NS_PER_MS;
 use crate::gfp::{AllocFlags, Gfp};
 use crate::ids::{NodeId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::page_alloc::AllocContext;
 use crate::race::Point;
 use crate::reclaim::scan::{DEF_PRIORITY, SWAP_CLUSTER_MAX, ScanControl};
+use crate::run::clock::NS_PER_MS;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, pf};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Condvar, Mutex};
-use crate::task::{Cx, pf};
 use crate::zone::{Wmark, Zone, zone_flag};
 
 /// Runs without a page after which kswapd gives up (MAX_RECLAIM_RETRIES).

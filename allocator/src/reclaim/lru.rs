@@ -18,13 +18,13 @@
 //! Pages whose owner has let go of them while they were in a batch are freed without a detour over
 //! the list.
 
-use crate::frame::{FrameList, FrameState, flag};
 use crate::ids::{CpuId, NodeId, Pfn};
-use crate::kernel::Kernel;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
-use crate::task::Cx;
 use crate::zone::Zone;
+use crate::zone::frame::{FrameList, FrameState, flag};
 
 /// The LRU lists (`enum lru_list`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

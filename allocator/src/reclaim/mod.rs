@@ -20,8 +20,8 @@ use crate::policy::Release;
 use crate::reclaim::kswapd::KswapdState;
 use crate::reclaim::lru::{LruBatch, NodeLru};
 use crate::reclaim::swap::SwapArea;
+use crate::run::task::WaitQueue;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
-use crate::task::WaitQueue;
 
 /// What a node has for reclaim (`pg_data_t`).
 #[derive(Debug, Default)]

@@ -8,11 +8,11 @@
 
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, Pfn};
-use crate::kernel::Kernel;
 use crate::page_alloc::Nodemask;
 use crate::reclaim::lru::Lru;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 
 /// References of a page that only the cache and one isolation hold.
 const CACHE_AND_ISOLATION: u32 = 2;

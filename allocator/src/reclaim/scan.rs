@@ -9,14 +9,14 @@
 //! **Differs.** See the module [`super`]. A page that reclaim can't free (somebody holds it, or it
 //! can't be unmapped) goes back to the head of its list.
 
-use crate::frame::flag;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, Pfn, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::reclaim::lru::{Lru, add_nr_lru, zone_lru_pages};
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
 use crate::zone::Zone;
+use crate::zone::frame::flag;
 
 /// Pages isolated at once, and what a direct reclaimer is after.
 pub const SWAP_CLUSTER_MAX: u64 = 32;
@@ -216,7 +216,7 @@ impl Kernel {
             if waited || self.clock.is_aborted() {
                 return;
             }
-            self.clock.sleep(100 * crate::clock::NS_PER_MS);
+            self.clock.sleep(100 * crate::run::clock::NS_PER_MS);
             waited = true;
         }
         let isolated = self.isolate_lru_pages(node, lru, nr, sc.highest);

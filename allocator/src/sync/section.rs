@@ -9,7 +9,7 @@
 //! membarrier(2). Where that is refused a waiter looks again every [`LOOKS_AGAIN`].
 //!
 //! **Differs.** The kernel's section is preempt_disable and a trylock: nobody waits asleep there, see
-//! [`crate::pcp`].
+//! [`crate::zone::pcp`].
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,9 +6,9 @@
 
 use allocator::ids::NodeId;
 use allocator::machine::Machine;
-use allocator::pcp_sizes::{self, ZoneComputed};
 use allocator::policy::{PcpPolicy, Policy, Release};
-use allocator::watermark::{self, ZoneSizes};
+use allocator::zone::pcp_sizes::{self, ZoneComputed};
+use allocator::zone::watermark::{self, ZoneSizes};
 use allocator::zonelist::{BootView, fallback_orders};
 use serde::Serialize;
 

@@ -131,7 +131,7 @@ pub fn events(timeline: &[TimelineEvent]) -> Vec<schema::TimelineEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use allocator::clock::Ktime;
+    use allocator::run::clock::Ktime;
 
     fn finding(kind: FindingKind) -> Finding {
         let event = |stamp, pid, text: &str| TimelineEvent {

@@ -10,8 +10,8 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use allocator::run::task::Observer;
 use allocator::sync::{Stamp, stamp};
-use allocator::task::Observer;
 use indexmap::IndexMap;
 use results::histogram::{Config, Histogram, OpHistograms, OpName, OpNames};
 use results::schema::Op;

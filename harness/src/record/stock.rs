@@ -1,15 +1,15 @@
 //! What the model's own counters say at the end of a round.
 
-use allocator::clock::Ktime;
-use allocator::cpu::VmEvents;
-use allocator::kernel::Kernel;
 use allocator::oracle::conservation::Census;
 use allocator::oracle::finding::TimelineEvent;
 use allocator::oracle::reserves::ReserveClass;
 use allocator::oracle::{Finding, FindingKind};
+use allocator::run::clock::Ktime;
+use allocator::run::cpu::VmEvents;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, Task};
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
-use allocator::task::{Cx, Task};
 use allocator::zone::Wmark;
 use indexmap::IndexMap;
 use results::schema::{ByClass, MachineZone, Reserves, ZoneLow};

@@ -1,7 +1,7 @@
 //! Race windows as threads saw them: the `windows` of the record.
 
 use allocator::race::Amplify;
-use allocator::window::{NR_WINDOWS, WINDOWS};
+use allocator::race::window::{NR_WINDOWS, WINDOWS};
 use indexmap::IndexMap;
 use results::histogram::{Config, Histogram};
 use results::schema::Window;

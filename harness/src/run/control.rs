@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use allocator::run::task::Task;
 use allocator::sync::{Arc, Stamp};
-use allocator::task::Task;
 use crossbeam::utils::CachePadded;
 use results::histogram::{Histogram, OpHistograms};
 

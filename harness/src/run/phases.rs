@@ -9,12 +9,12 @@
 
 use std::time::{Duration, Instant};
 
-use allocator::clock::Ktime;
 use allocator::ids::CpuId;
-use allocator::kernel::{BootError, Kernel, KernelConfig};
 use allocator::oracle::conservation::Census;
 use allocator::oracle::finding::TimelineEvent;
 use allocator::oracle::{Finding, FindingKind};
+use allocator::run::clock::Ktime;
+use allocator::run::kernel::{BootError, Kernel, KernelConfig};
 use allocator::sync::{Arc, stamp};
 use results::histogram::{Histogram, OpHistograms};
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::Policy;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
-use allocator::task::Cx;
 use clap::Parser;
 use results::schema::Run;
 use results::text::PERCENTILES;

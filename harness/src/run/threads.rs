@@ -15,10 +15,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use allocator::ids::{CpuId, NodeId};
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, CxStats, Task};
 use allocator::sync::{Arc, stamp};
-use allocator::task::{Cx, CxStats, Task};
 use results::histogram::{Config, OpHistograms, OpNames};
 use workloads::{Env, Step, TaskBody, TaskSpec};
 

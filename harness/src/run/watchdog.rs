@@ -13,8 +13,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use allocator::run::task::Task;
 use allocator::sync::{Arc, stamp};
-use allocator::task::Task;
 
 use super::control::{Control, lock};
 use crate::record::clock::Ticks;
@@ -119,9 +119,9 @@ fn where_is(task: &Task, ticks: &Ticks, now: u64) -> String {
 mod tests {
     use super::*;
     use allocator::ids::CpuId;
-    use allocator::kernel::{Kernel, KernelConfig};
     use allocator::machine::Machine;
     use allocator::policy::Policy;
+    use allocator::run::kernel::{Kernel, KernelConfig};
 
     fn control(tasks: u32) -> Control {
         let machine = Machine::uniform(1, 1, 2048);

@@ -5,10 +5,10 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::Pfn;
-use allocator::kernel::Kernel;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
-use allocator::task::Cx;
 
 use super::{KILL_TO_FREE, MEMALLOC, MEMALLOC_FAILED, MRELEASE, Shared};
 use crate::{Env, Step, TaskBody};

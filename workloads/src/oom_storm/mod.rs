@@ -21,13 +21,13 @@ use std::fmt;
 
 use allocator::cpuset::Cpuset;
 use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::nodemask::NodeMask;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, pf};
 use allocator::sync::Arc;
 use allocator::sync::atomic::{AtomicU64, Ordering};
-use allocator::task::{Cx, pf};
 use allocator::zone::Wmark;
 
 use crate::{

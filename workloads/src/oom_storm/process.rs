@@ -10,12 +10,12 @@
 
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, Pfn};
-use allocator::kernel::Kernel;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::{Fault, Mm, VmFlags, Vpn};
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, Process, Task};
 use allocator::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::{Cx, Process, Task};
 
 use super::{Constraint, EXIT, FAULT, SYSCALL, SYSCALL_FAILED, Shared, chance, log_uniform};
 use crate::{Env, Step, TaskBody};

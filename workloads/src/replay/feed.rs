@@ -6,15 +6,15 @@
 //! **Why counts before and after.** How much a request refilled or a free drained is the change of the
 //! CPU's own pcp counts that it does not explain itself: nobody else changes them.
 
-use allocator::dictate::Taken;
-use allocator::frame::FrameKind;
 use allocator::gfp::{Gfp, MigrateType};
 use allocator::ids::{CpuId, Pfn, ZoneId};
-use allocator::kernel::Kernel;
 use allocator::page_alloc::Nodemask;
+use allocator::replay::dictate::Taken;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::atomic::{AtomicU32, Ordering};
 use allocator::sync::{Arc, Mutex};
-use allocator::task::Cx;
+use allocator::zone::frame::FrameKind;
 
 use super::event::{Event, NO_SLOT, Op};
 use super::evidence::is_pcp_order;
@@ -85,7 +85,7 @@ impl Shared {
 
     /// Fallbacks and pageblocks claimed so far.
     pub fn fallbacks(kernel: &Kernel) -> (u64, u64) {
-        let sum = |of: fn(&allocator::cpu::Cpu) -> &allocator::sync::atomic::AtomicU64| {
+        let sum = |of: fn(&allocator::run::cpu::Cpu) -> &allocator::sync::atomic::AtomicU64| {
             kernel.cpus.iter().map(|cpu| of(cpu).load(Ordering::Relaxed)).sum()
         };
         (sum(|cpu| &cpu.vm.extfrag), sum(|cpu| &cpu.vm.extfrag_claimed))

@@ -13,7 +13,7 @@
 
 use allocator::gfp::MigrateType;
 use allocator::ids::{CpuId, NR_PAGE_ORDERS};
-use allocator::kernel::Kernel;
+use allocator::run::kernel::Kernel;
 use allocator::sync::atomic::Ordering;
 
 use super::evidence::is_pcp_order;

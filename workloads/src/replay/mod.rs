@@ -32,11 +32,11 @@ pub mod start;
 pub mod tally;
 pub mod trace;
 
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::policy::Policy;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
-use allocator::task::Cx;
 
 use crate::{Info, Movable, OptionKind, OptionSpec, Options, Scene, Workload, WorkloadError};
 use feed::By;

@@ -8,9 +8,9 @@
 //! host's wake-ups.
 
 use allocator::ids::CpuId;
-use allocator::kernel::Kernel;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::{Cx, Process};
 use allocator::sync::{Arc, yield_now};
-use allocator::task::{Cx, Process};
 
 use super::event::Event;
 use super::feed::{By, Feed, Shared, op};

@@ -16,7 +16,7 @@
 use allocator::gfp::MigrateType;
 use allocator::ids::{CpuId, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn};
 use allocator::machine::Machine;
-use allocator::restore::{RecordedPcp, RecordedState, TunedHigh};
+use allocator::replay::restore::{RecordedPcp, RecordedState, TunedHigh};
 
 use super::evidence::{Evidence, OnPcp};
 use super::frame_set::FrameSet;

@@ -3,15 +3,15 @@
 use allocator::cpuset::Cpuset;
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, NodeId, PAGE_SIZE};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::mm::mbind::MbindFlags;
 use allocator::mm::{Mm, VmFlags};
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
-use allocator::task::Cx;
 
 use super::{Outcome, World, boot, join, small_config, small_machine, start, writer};
 

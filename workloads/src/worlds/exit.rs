@@ -9,16 +9,16 @@
 //! **Smaller than life**: victims of a few pages, a batch of one page where the teardown has to be
 //! met half-way, fast paths without race points (the steps P are J.5's subject).
 
-use allocator::clock::NS_PER_MS;
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, MAX_PAGE_ORDER, NodeId};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::mm::{Fault, Mm, SkipBy, VmFlags};
 use allocator::oracle::FindingKind;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
+use allocator::run::clock::NS_PER_MS;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, Process};
 use allocator::sync::Arc;
-use allocator::task::{Cx, Process};
 
 use super::{Outcome, World, boot, join, small_config, small_machine, start};
 

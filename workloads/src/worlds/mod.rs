@@ -22,13 +22,13 @@ pub mod search;
 pub mod zonelist;
 
 use allocator::ids::{CpuId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::{Machine, Zone};
 use allocator::oracle::{Finding, FindingKind};
 use allocator::policy::{Family, Policy};
 use allocator::race::Point;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::{self, Arc, JoinHandle};
-use allocator::task::Cx;
 
 /// Passes of S17 without progress before a request goes on to the OOM killer.
 pub const RETRIES: u32 = 2;

@@ -3,12 +3,12 @@
 use allocator::gfp::Gfp;
 use allocator::hotplug::{BlockId, HotplugError};
 use allocator::ids::{NodeId, Pfn, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
-use allocator::task::Cx;
 
 use super::{Outcome, World, boot, join, movable_machine, small_config, start, task_on};
 

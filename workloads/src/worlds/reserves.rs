@@ -6,17 +6,17 @@
 //! **Smaller than life**: a min mark of some dozen pages, which are taken in blocks of 8, so that the
 //! tree of schedules stays small; a tick of 250 ms, so that a second is few of them.
 
-use allocator::clock::NS_PER_MS;
 use allocator::gfp::Gfp;
 use allocator::ids::{CpuId, MAX_PAGE_ORDER, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::mm::SkipBy;
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
+use allocator::run::clock::NS_PER_MS;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, pf};
 use allocator::sync::Arc;
-use allocator::task::{Cx, pf};
 use allocator::zone::{Wmark, Zone};
 
 use super::exit::{FILL, NODE, Proc, config, exit, reap, reaper, wants_memory};

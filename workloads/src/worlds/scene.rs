@@ -9,12 +9,12 @@
 //! decides that.
 
 use allocator::ids::ZoneIdx;
-use allocator::kernel::Kernel;
 use allocator::machine::{Machine, Zone};
 use allocator::policy::Policy;
 use allocator::race::Point;
+use allocator::run::kernel::Kernel;
+use allocator::run::task::Cx;
 use allocator::sync::{self, Arc};
-use allocator::task::Cx;
 
 use super::{Outcome, boot, join, small_config, small_machine, writer};
 use crate::{Env, Movable, NoRecorder, Options, Scene, Step, TaskSpec, Workload, WorkloadError};

@@ -3,14 +3,14 @@
 use allocator::gfp::Gfp;
 use allocator::hotplug::BlockId;
 use allocator::ids::{CpuId, NodeId, ZoneIdx};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Zone;
 use allocator::mempolicy::{Mode, PolicySpec};
 use allocator::nodemask::NodeMask;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Family, Policy};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::{Cx, pf};
 use allocator::sync::Arc;
-use allocator::task::{Cx, pf};
 
 use super::{
     Outcome, World, boot, join, movable_machine, small_config, small_machine, start, task_on,

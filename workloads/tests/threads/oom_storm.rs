@@ -1,11 +1,11 @@
 //! Storms on real threads, by every variant of `exit` and `reserves`: whatever was killed, reaped or
 //! failed on the way, each page is accounted for afterwards and every thread came back.
 
-use allocator::kernel::Kernel;
 use allocator::machine::Machine;
 use allocator::oracle::FindingKind;
 use allocator::oracle::reserves::ReserveClass;
 use allocator::policy::{Axis, ExitPolicy, PcpPolicy, Policy, ReservesPolicy, presets};
+use allocator::run::kernel::Kernel;
 use allocator::sync::atomic::Ordering;
 use allocator::zone::Wmark;
 use workloads::{Env, OptionValue, Options, Step, TaskSpec};

@@ -1,11 +1,11 @@
 //! Runs a scene's tasks on threads of their own, without the harness.
 
 use allocator::ids::CpuId;
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::policy::Policy;
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::{self, Arc};
-use allocator::task::Cx;
 use workloads::{Env, NoRecorder, Options, Step, TaskSpec};
 
 const SEED: u64 = 7;

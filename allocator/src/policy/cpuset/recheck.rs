@@ -12,12 +12,12 @@
 use super::CpusetPolicy;
 use super::swap::mems_of;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::page_alloc::retry::Cookies;
 use crate::page_alloc::slow::Request;
 use crate::page_alloc::{AllocContext, Nodemask};
 use crate::race::Point;
-use crate::task::Cx;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 
 impl Kernel {
     /// Around a request, before its policy is looked at (D.4). Releases up to 4.12 take a cookie

@@ -30,16 +30,16 @@ use std::cell::{Cell, Ref, RefCell};
 use crate::cpuset::CpusetError;
 use crate::gfp::Gfp;
 use crate::ids::{NodeId, ZoneId, ZoneIdx};
-use crate::kernel::Kernel;
 use crate::mempolicy::Mempolicy;
 use crate::mempolicy::rebind::RebindRules;
 use crate::mm::Mm;
 use crate::mm::vma::{Vma, VmaLocked};
 use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task, TaskLocked, count};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, RwLockWriteGuard};
-use crate::task::{Cx, Task, TaskLocked, count};
 use crate::zonelist::{Nodes, Zonelist};
 
 /// What a task may use, as of one moment.

@@ -12,9 +12,9 @@
 
 use super::ZonelistPolicy;
 use crate::gfp::Gfp;
-use crate::kernel::Kernel;
 use crate::race::Point;
-use crate::task::Cx;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 
 impl Kernel {
     /// `zonelist_iter_begin`: spins while a rebuild is inside (`lockless`: never).

@@ -8,7 +8,7 @@
 //!
 //! **Source.** mm/page_alloc.c: build_all_zonelists, __build_all_zonelists.
 //!
-//! **Differs.** What stopping all CPUs is here: [`crate::stop_machine`].
+//! **Differs.** What stopping all CPUs is here: [`crate::run::stop_machine`].
 
 use super::ZonelistPolicy;
 

@@ -9,17 +9,12 @@
 
 use std::fmt;
 
-use crate::buddy::{Buddy, BuddyRules, FreeTo};
-use crate::clock::Clock;
-use crate::cpu::Cpu;
 use crate::cpuset::CpusetTree;
-use crate::frame::{FrameTable, FrameTableError};
 use crate::gfp::{AllocFlags, Gfp, MigrateType};
 use crate::hotplug::HotplugState;
 use crate::ids::{
     CpuId, MAX_NR_ZONES, MAX_PAGE_ORDER, NodeId, PAGEBLOCK_NR_PAGES, Pfn, ZoneId, ZoneIdx,
 };
-use crate::irq::Console;
 use crate::machine::{Machine, MachineError};
 use crate::mempolicy::InterleaveWeights;
 use crate::mm::Mm;
@@ -28,21 +23,26 @@ use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::oom::OomState;
 use crate::oracle::Findings;
 use crate::oracle::reserves::ReserveOracle;
-use crate::pageblock::PageblockTable;
-use crate::pcp::PcpRules;
 use crate::policy::release::{
     FastPathCpuset, MergeRule, PcpBulk, ReserveReset, StealRule, VictimExit,
 };
 use crate::policy::{Policy, Release};
+use crate::race::window::{self, Intruders};
 use crate::race::{Amplify, AmplifyTable, Point};
 use crate::reclaim::ReclaimState;
-use crate::stop_machine::StopMachine;
+use crate::run::clock::Clock;
+use crate::run::cpu::Cpu;
+use crate::run::irq::Console;
+use crate::run::stop_machine::StopMachine;
+use crate::run::task::{Cx, Process, ProcessList, Task};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, SeqCount};
-use crate::task::{Cx, Process, ProcessList, Task};
-use crate::watermark::WatermarkRules;
-use crate::window::{self, Intruders};
 use crate::zone::Zone;
+use crate::zone::buddy::{Buddy, BuddyRules, FreeTo};
+use crate::zone::frame::{FrameTable, FrameTableError};
+use crate::zone::pageblock::PageblockTable;
+use crate::zone::pcp::PcpRules;
+use crate::zone::watermark::WatermarkRules;
 use crate::zonelist::{Zonelist, Zonelists};
 
 /// What can be chosen besides machine and policy.
@@ -574,7 +574,7 @@ impl Kernel {
     pub fn kernel_thread(&self, comm: &str, cpu: CpuId) -> Cx {
         let process = Process::new(self.tasks.next_pid(), comm, 0);
         self.tasks.add_kthread(&process);
-        let task = self.new_task(&process, cpu, crate::task::pf::KTHREAD);
+        let task = self.new_task(&process, cpu, crate::run::task::pf::KTHREAD);
         Cx::new(task, self.config.seed)
     }
 

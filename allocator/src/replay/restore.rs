@@ -12,14 +12,14 @@
 //! **Differs.** No file says in which order blocks stand on a free list: here they stand by frame
 //! number. What was allocated has no owner: nobody frees it but a replayed event that names it.
 
-use crate::buddy::FreeTo;
-use crate::frame::{FrameKind, FrameState};
 use crate::gfp::MigrateType;
 use crate::ids::{CpuId, Pfn, ZoneId};
-use crate::kernel::Kernel;
-use crate::pcp::PCP_BATCH_SCALE_MAX;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::task::Cx;
+use crate::zone::buddy::FreeTo;
+use crate::zone::frame::{FrameKind, FrameState};
+use crate::zone::pcp::PCP_BATCH_SCALE_MAX;
 
 /// What to take up. Frames that are named nowhere become allocated pages of order 0.
 #[derive(Clone, Debug, Default)]

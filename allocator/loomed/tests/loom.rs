@@ -4,16 +4,17 @@
 //! Runs with `RUSTFLAGS="--cfg loom" cargo test --test loom --target-dir target/loom`
 //! (`scripts/test loom`); empty otherwise.
 #![cfg(loom)]
+extern crate allocator_loom as allocator;
 
 use std::sync::atomic::{AtomicU32 as Tally, Ordering::Relaxed as Outside};
 
-use allocator::frame::{FrameKind, FrameState, FrameTable};
-use allocator::gfp::MigrateType;
 use allocator::ids::Pfn;
-use allocator::pcp::{Pcp, PcpRules};
 use allocator::sync::SeqCount;
 use allocator::sync::atomic::{AtomicU32, Ordering, fence};
 use allocator::sync::awaited::{Awaited, Park};
+use allocator::zone::frame::{FrameKind, FrameState, FrameTable};
+use allocator::zone::migratetype::MigrateType;
+use allocator::zone::pcp::{Pcp, PcpRules};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;

@@ -69,7 +69,7 @@ pub struct VmEvents {
 }
 
 /// Work for a CPU's thread.
-pub type Work = Box<dyn FnOnce(&crate::kernel::Kernel, &crate::task::Cx) + Send>;
+pub type Work = Box<dyn FnOnce(&crate::run::kernel::Kernel, &crate::run::task::Cx) + Send>;
 
 /// A piece of work that somebody may wait for (`flush_work`).
 #[derive(Debug, Default)]

@@ -8,12 +8,12 @@
 //!
 //! **Differs.** Nothing is decided here: no watermarks, no limits of pcplists.
 
-use crate::buddy::FreeTo;
-use crate::frame::{FrameKind, FrameState};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::{PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn};
-use crate::kernel::Kernel;
-use crate::task::{Cx, count};
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
+use crate::zone::buddy::FreeTo;
+use crate::zone::frame::{FrameKind, FrameState};
 
 /// What was found where the trace said a free block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,9 @@
 //!
 //! **Differs.** The arrays are as long as zones can ever be populated, not MAX_NUMNODES times
 //! MAX_NR_ZONES; the last entry is always null, as there. Up to 4.13 only "node order" is modelled.
-//! What is around a rebuild (Z1, Z5) is the caller's.
+//! What is around a rebuild (Z1 to Z5: locks, the sequence, printing) is [`update`]'s.
+
+pub mod update;
 
 use crate::ids::{NodeId, ZoneId, ZoneIdx};
 use crate::machine::Machine;
@@ -526,5 +528,4 @@ impl Distances {
 }
 
 #[cfg(test)]
-#[path = "zonelist_tests.rs"]
 mod tests;

@@ -14,7 +14,7 @@ use crate::ids::{CpuId, MAX_NR_ZONES, NodeId, PAGE_SHIFT};
 use crate::machine::{Machine, Settings};
 use crate::policy::release::PcpBatch;
 use crate::policy::{PcpPolicy, Policy, Release};
-use crate::watermark::{
+use crate::zone::watermark::{
     Marks, NR_PROTECTION, ZoneSizes, boot_wmarks, lowmem_reserve, percpu_drift_mark,
     stat_threshold, totalreserve,
 };

@@ -10,6 +10,9 @@
 //! **Differs.** On the fast paths (D.4 to the zone test; P1 to P4) points are compiled out of the
 //! default copy, see [`crate::page_alloc`].
 
+pub mod timeline;
+pub mod window;
+
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 macro_rules! points {

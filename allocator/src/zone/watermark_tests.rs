@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pcp_sizes::{OnlineCpus, PcpSizes, compute, compute_from_marks};
+use crate::zone::pcp_sizes::{OnlineCpus, PcpSizes, compute, compute_from_marks};
 
 fn policy(spec: &str) -> Policy {
     Policy::parse(spec).unwrap()
@@ -60,7 +60,7 @@ struct Step {
 }
 
 fn dumped(machine: &str) -> Vec<Step> {
-    let text = include_str!("../tests/data/offline.txt");
+    let text = include_str!("../../tests/data/offline.txt");
     let text = text.split(&format!("machine {machine}\n")).nth(1).unwrap();
     let text = text.split("machine ").next().unwrap();
     let mut steps: Vec<Step> = Vec::new();

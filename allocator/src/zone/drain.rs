@@ -10,15 +10,15 @@
 //! **Differs.** In a world without CPU threads (small tests, exploration) the drainer runs the work
 //! itself after waiting for the section, which orders it the same.
 
-use crate::cpu::Completion;
 use crate::ids::{CpuId, ZoneId};
-use crate::kernel::Kernel;
-use crate::pcp::Pcp;
 use crate::race::Point;
+use crate::run::cpu::Completion;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, ObjId, touched};
-use crate::task::Cx;
 use crate::zone::Zone;
+use crate::zone::pcp::Pcp;
 
 impl Kernel {
     /// `drain_all_pages`: all pcplists of a zone, or of all zones, whose count reads non-zero.
@@ -139,7 +139,7 @@ impl Kernel {
         let mut lists = pcp.enter();
         let before = pcp.count();
         let most = if self.pcp_rules.auto_tune {
-            (pcp.batch.load(Ordering::Relaxed) << crate::pcp::PCP_BATCH_SCALE_MAX).max(1)
+            (pcp.batch.load(Ordering::Relaxed) << crate::zone::pcp::PCP_BATCH_SCALE_MAX).max(1)
         } else {
             before
         };

@@ -11,15 +11,15 @@
 //! **Source.** mm/page_alloc.c: __build_all_zonelists, zonelist_iter_begin, check_retry_zonelist.
 //!
 //! **Differs.** See [`crate::zonelist`] for the arrays and the order of stores, and
-//! [`crate::stop_machine`] for what stopping all CPUs is here.
+//! [`crate::run::stop_machine`] for what stopping all CPUs is here.
 
-use crate::kernel::Kernel;
 use crate::oracle::FindingKind;
 use crate::policy::zonelist::Around;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, Task, count};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::task::{Cx, Task, count};
 use crate::zonelist::{Field, RebuildStep, fallback_order_line};
 
 impl Kernel {

@@ -12,11 +12,11 @@
 //! **Differs.** The waiting just said. Lists are intrusive through the frames, so a hit allocates
 //! nothing and writes nothing that another CPU reads, but `count`.
 
-use crate::frame::FrameList;
-use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::PAGEBLOCK_ORDER;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sync::{Section, SectionGuard};
+use crate::zone::frame::FrameList;
+use crate::zone::migratetype::{MIGRATE_PCPTYPES, MigrateType};
 
 /// Lists of a pcp: 3 types for each of the orders 0 to 3, and two for huge pages.
 pub const NR_PCP_LISTS: usize = 14;

@@ -11,11 +11,11 @@
 //! a whole instead of splitting it to pieces that it takes at once: lists and order of the pages
 //! end up the same (a property test compares them). CMA is not configured.
 
-use crate::frame::{FrameKind, FrameList, FrameState, FrameTable};
 use crate::gfp::{MIGRATE_PCPTYPES, MigrateType};
 use crate::ids::{CpuId, MAX_PAGE_ORDER, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, Pfn};
-use crate::pageblock::PageblockTable;
 use crate::sync::atomic::Ordering;
+use crate::zone::frame::{FrameKind, FrameList, FrameState, FrameTable};
+use crate::zone::pageblock::PageblockTable;
 use crate::zone::{Zone, ZoneLocked};
 
 /// What the release decides about merging and stealing.
@@ -508,7 +508,7 @@ impl Buddy<'_> {
         for (_, state) in self.blocks_of(block, PAGEBLOCK_NR_PAGES) {
             match state.kind() {
                 FrameKind::Buddy => free += 1 << state.order(),
-                FrameKind::Allocated if state.has(crate::frame::flag::LRU) => {
+                FrameKind::Allocated if state.has(crate::zone::frame::flag::LRU) => {
                     movable += 1 << state.order();
                 }
                 FrameKind::Allocated

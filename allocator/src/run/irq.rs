@@ -13,12 +13,12 @@
 
 use crate::gfp::Gfp;
 use crate::ids::Pfn;
-use crate::kernel::Kernel;
 use crate::page_alloc::Nodemask;
 use crate::race::Point;
+use crate::run::kernel::Kernel;
+use crate::run::task::{Cx, count};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-use crate::task::{Cx, count};
 
 /// The console.
 #[derive(Debug, Default)]

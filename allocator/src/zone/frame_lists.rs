@@ -11,7 +11,7 @@
 //! **Cost.** Nothing in `release`: the table is empty and the checks are not compiled.
 
 #[cfg(debug_assertions)]
-use crate::frame::FrameList;
+use crate::zone::frame::FrameList;
 
 /// The words of all frames.
 #[derive(Debug)]

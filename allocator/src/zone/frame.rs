@@ -19,10 +19,10 @@
 //! **Differs.** The table is one lazily committed array from pfn 0 to the last, as vmemmap is one
 //! virtual range: untouched frames cost address space only.
 
-use crate::frame_lists::FrameLists;
-use crate::gfp::MigrateType;
 use crate::ids::Pfn;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::zone::frame_lists::FrameLists;
+use crate::zone::migratetype::MigrateType;
 
 /// "No frame" in a link, list head or slot.
 pub const NIL: u32 = u32::MAX;

@@ -8,10 +8,10 @@
 //! counts as stopped when it is parked, asleep or outside the allocator. Only the variant
 //! `stop-machine` pays for the count.
 
-use crate::kernel::Kernel;
+use crate::run::kernel::Kernel;
+use crate::run::task::Cx;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Condvar, Mutex};
-use crate::task::Cx;
 
 /// Who is inside, and whether everybody has to stop.
 #[derive(Debug, Default)]

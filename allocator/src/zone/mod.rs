@@ -1,6 +1,15 @@
-//! Zones (`struct zone`): spans, counters, watermarks, free areas, pcplists.
+//! The room of memory itself: zones and what they consist of.
 //!
-//! **What.** docs/kernel/zones-and-buddy.md#a1 and #a2. Fields are grouped by what guards them:
+//! **Rooms.** [`setup`] makes zones at boot, [`pageblock`] and [`frame`] say what each frame is,
+//! [`buddy`] keeps the free ones, [`pcp`] (sizes in [`pcp_sizes`], emptied by [`drain`]) lies before it,
+//! [`watermark`] says who may take from a zone.
+//!
+//! **Locks.** zone->lock guards free areas, marks and isolated pageblocks; the section of a [`pcp`]
+//! guards its lists; pcp_batch_high_lock who sets their sizes; mem_hotplug_lock spans and sizes.
+//! **Callers.** [`crate::page_alloc`], [`crate::hotplug`], [`crate::reclaim`] and the oracle, which
+//! only reads. Nothing here calls back into them, but that a drain runs on the kernel's CPUs.
+//!
+//! This file: `struct zone` with its spans, counters, marks, free areas and pcplists, docs/kernel/zones-and-buddy.md#a1 and #a2. Fields are grouped by what guards them:
 //!
 //! | field | written under | read |
 //! |---|---|---|
@@ -13,13 +22,24 @@
 //! **Differs.** Counters of frames that the kernel changes with interrupts off under zone->lock
 //! (NR_FREE_PAGES) are plain stores here for the same reason.
 
-use crate::frame::FrameList;
+pub mod buddy;
+pub mod drain;
+pub mod frame;
+mod frame_lists;
+pub mod migratetype;
+pub mod pageblock;
+pub mod pcp;
+pub mod pcp_sizes;
+pub mod setup;
+pub mod watermark;
+
 use crate::gfp::MigrateType;
 pub use crate::gfp::Wmark;
 use crate::ids::{CpuId, MAX_NR_ZONES, NR_PAGE_ORDERS, NodeId, Pfn, ZoneId, ZoneIdx};
-use crate::pcp::Pcp;
 use crate::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, SeqCount};
+use crate::zone::frame::FrameList;
+use crate::zone::pcp::Pcp;
 
 /// Number of migratetypes that have free lists.
 pub const NR_FREE_LISTS: usize = crate::gfp::MIGRATE_TYPES;

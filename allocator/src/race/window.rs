@@ -16,9 +16,9 @@
 use crossbeam::utils::CachePadded;
 
 use crate::race::Point;
+use crate::run::task::Cx;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Stamp, stamp};
-use crate::task::Cx;
 
 /// A window, by its points.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! **What.** `init_per_zone_wmark_min`, `setup_per_zone_wmarks`, `zone_pcp_update`,
 //! `zone_watermark_ok`, `zone_watermark_fast` (docs/kernel/pcplists.md#a6, watermarks.md#a8), what
 //! zonelists are built from, and what is decided after a rebuild (Z6). The formulas are pure
-//! functions in [`crate::watermark`], [`crate::pcp_sizes`] and [`crate::zonelist`]; here they meet
+//! functions in [`crate::zone::watermark`], [`crate::zone::pcp_sizes`] and [`crate::zonelist`]; here they meet
 //! the zones.
 //!
 //! **Why.** Marks of every zone depend on the managed pages of all zones, so one block that goes
@@ -16,10 +16,10 @@
 
 use crate::gfp::{AllocFlags, MIGRATE_TYPES, MigrateType};
 use crate::ids::{NodeId, PAGEBLOCK_NR_PAGES, ZoneId, ZoneIdx};
-use crate::kernel::Kernel;
-use crate::pcp_sizes::{OnlineCpus, PcpSizes, ZoneComputed, compute_from_marks};
+use crate::run::kernel::Kernel;
 use crate::sync::atomic::Ordering;
-use crate::watermark::{
+use crate::zone::pcp_sizes::{OnlineCpus, PcpSizes, ZoneComputed, compute_from_marks};
+use crate::zone::watermark::{
     Lists, WmarkPass, ZoneLevel, ZoneSizes, boot_wmarks, init_per_zone_wmark_min,
     nr_free_buffer_pages,
 };
@@ -189,7 +189,7 @@ impl Kernel {
             .iter()
             .map(|z| {
                 let zone = self.zone_of(z.node, z.idx);
-                crate::watermark::Marks {
+                crate::zone::watermark::Marks {
                     min: zone.wmark_unboosted(Wmark::Min),
                     low: zone.wmark_unboosted(Wmark::Low),
                     high: zone.wmark_unboosted(Wmark::High),
@@ -249,7 +249,7 @@ impl Kernel {
         let mark = zone.wmark_unboosted(mark) + boost;
         let level = self.zone_level(zone, mark, highest, zone.free_pages());
         let has_block = |order, lists| has_block(zone, order, lists);
-        crate::watermark::zone_watermark_fast(
+        crate::zone::watermark::zone_watermark_fast(
             &self.rules.watermark,
             order,
             level,
@@ -271,7 +271,13 @@ impl Kernel {
     ) -> bool {
         let level = self.zone_level(zone, mark, highest, free);
         let has_block = |order, lists| has_block(zone, order, lists);
-        crate::watermark::zone_watermark_ok(&self.rules.watermark, order, &level, flags, has_block)
+        crate::zone::watermark::zone_watermark_ok(
+            &self.rules.watermark,
+            order,
+            &level,
+            flags,
+            has_block,
+        )
     }
 
     #[inline]

@@ -13,7 +13,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use crate::clock::Ktime;
 use crate::cpuset::Cpuset;
 use crate::ids::{CpuId, ZoneId};
 use crate::mempolicy::Mempolicy;
@@ -23,10 +22,11 @@ use crate::oracle::RequestLog;
 use crate::policy::cpuset::CpusetCx;
 use crate::policy::cpuset::swap::Allowed;
 use crate::race::Point;
+use crate::race::timeline::EventRing;
+use crate::race::window::{NR_WINDOWS, OpenWindows};
+use crate::run::clock::Ktime;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Arc, Condvar, Mutex, SeqCount, Weak};
-use crate::timeline::EventRing;
-use crate::window::{NR_WINDOWS, OpenWindows};
 
 /// PF_ and TIF_ flags of a task.
 pub mod pf {
@@ -178,7 +178,7 @@ impl Process {
 
 impl Task {
     /// A thread of `process`, in `cpuset`, running on `cpu`. It is in no list yet: see
-    /// [`crate::kernel::Kernel::add_task`].
+    /// [`crate::run::kernel::Kernel::add_task`].
     #[expect(clippy::too_many_arguments, reason = "one call site, each fact named")]
     pub fn new(
         pid: u32,
@@ -271,7 +271,7 @@ pub trait Observer: Send {
     fn alloc_slow(&self, start: u64);
     /// Something else that has a name took from `start` to now: `free`, `rebind`, `drain` ...
     fn span(&self, name: &'static str, start: u64);
-    /// The context opened one of [`crate::window::WINDOWS`].
+    /// The context opened one of [`crate::race::window::WINDOWS`].
     fn window_opened(&self, _window: usize) {}
     /// It closed the one that it had open since `start`; `entered`: another task stepped in.
     fn window_closed(&self, _window: usize, _start: u64, _entered: bool) {}
@@ -447,7 +447,7 @@ impl Cx {
         self.task.events.push(stamp, point, args);
         #[cfg(feature = "explore")]
         crate::explore::step(point as u16, || {
-            crate::timeline::Event { stamp, number: 0, point, args }.describe()
+            crate::race::timeline::Event { stamp, number: 0, point, args }.describe()
         });
     }
 }
