@@ -5,6 +5,7 @@
 //! library lets the tests in `tests/` hold them against dumps of real kernels.
 
 pub mod cli;
+pub mod confirm;
 pub mod explore;
 pub mod machine;
 pub mod plan;

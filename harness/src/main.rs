@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Some(Command::Machine(args)) => cli::machine::run(args),
         Some(Command::Explore(args)) => cli::explore::run(args),
         Some(Command::Bisect(args)) => cli::bisect::run(args),
+        Some(Command::Confirm(args)) => cli::confirm::run(args),
         Some(Command::Compare(args)) => cli::compare::run(args),
         Some(Command::Merge(args)) => cli::merge::run(args),
         Some(Command::Report(args)) => cli::report::run(args),

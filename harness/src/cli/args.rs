@@ -61,6 +61,8 @@ pub enum Command {
     Explore(Box<super::explore::ExploreCommand>),
     /// Find the change, and so the commit, that cures what an old policy shows.
     Bisect(super::bisect::BisectCommand),
+    /// Find the steps of the model in a real kernel.
+    Confirm(super::confirm::ConfirmCommand),
     /// Compare saved runs: what changed, how sure that is, whether it passes a gate.
     Compare(super::compare::CompareCommand),
     /// Merge runs of several seeds, nights or machines into one record, without loss.

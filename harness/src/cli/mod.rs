@@ -8,6 +8,7 @@ pub mod bisect;
 pub mod compare;
 pub mod completions;
 pub mod config;
+pub mod confirm;
 pub mod exit;
 pub mod explore;
 mod help;
