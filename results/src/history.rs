@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::schema::Run;
 use crate::store::{self, Loaded};
 
-pub use baseline::{Baselines, save_baseline};
+pub use baseline::{Baselines, has_baseline, save_baseline};
 pub use check::{CheckArgs, CheckOutcome, check};
 pub use database::RunRow;
 pub use export::{ExportFormat, export};
@@ -306,7 +306,7 @@ pub fn list_table(rows: &[RunRow]) -> String {
             row.rounds,
             row.findings,
             crate::format::plain(&row.path),
-            if row.interrupted { "  (interrupted)" } else { "" },
+            row.cut_short.map_or(String::new(), |why| format!("  ({why})")),
         ));
     }
     out

@@ -218,6 +218,7 @@ fn add(merged: &mut Run, run: &Run) {
     merged.phases.measured_s += run.phases.measured_s;
     merged.planned_rounds = merged.planned_rounds.saturating_add(run.planned_rounds);
     merged.interrupted |= run.interrupted;
+    merged.ended_by = merged.ended_by.or(run.ended_by);
     merged.exit = worse_exit(merged.exit, run.exit);
     add_slow_path_and_oom(merged, run);
     add_reserves(merged, run);

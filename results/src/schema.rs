@@ -97,6 +97,9 @@ pub struct Run {
     pub primary: Vec<String>,
     /// Whether a signal, a time limit or `--stop-on-finding` ended the run before its time.
     pub interrupted: bool,
+    /// What ended it before its time; null if nothing did, and in records of earlier versions.
+    #[serde(default)]
+    pub ended_by: Option<EndedBy>,
     /// What the run wants its reader to know, one line each (turbo is on, a node was made ...).
     pub notes: Vec<String>,
     /// Exit code that this variant alone would have given.
@@ -104,6 +107,18 @@ pub struct Run {
     /// Runs that were merged into this one, by `run_id`; empty for a run as it was measured.
     #[serde(default)]
     pub merged_from: Vec<String>,
+}
+
+/// What ended a run before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// A signal: Ctrl-C, a time limit, a lost connection.
+    Signal,
+    /// `--stop-on-finding`.
+    Finding,
+    /// Threads that could not be ended.
+    Wedged,
 }
 
 /// Several variants of one run and their comparison: what `--format json` prints for them.
@@ -240,6 +255,16 @@ pub struct Round {
 
 impl Run {
     /// Whether rounds ended and not one operation did in any of them: whatever was asked of the run,
+    /// What ended it before its time, in words; None if nothing did.
+    #[must_use]
+    pub fn cut_short(&self) -> Option<&'static str> {
+        self.interrupted.then_some(match self.ended_by {
+            Some(EndedBy::Finding) => "ended by a finding",
+            Some(EndedBy::Wedged) => "ended by threads that hang",
+            Some(EndedBy::Signal) | None => "interrupted",
+        })
+    }
+
     /// it does not know.
     #[must_use]
     pub fn measured_nothing(&self) -> bool {

@@ -157,6 +157,23 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Could a file be written there? Tried with an empty one beside it, which is removed again;
+/// directories on the way are made.
+///
+/// # Errors
+/// The system's reason.
+pub fn check_place(path: &Path) -> Result<()> {
+    let target = target(path);
+    if is_special(&target) {
+        return fs::OpenOptions::new()
+            .write(true)
+            .open(&target)
+            .map(drop)
+            .map_err(Error::io(path, "write"));
+    }
+    Temporary::write(&target, b"").map(drop)
+}
+
 /// As [`write_atomic`], but only if nothing is there: `false` if something is.
 fn create_atomic(path: &Path, content: &[u8]) -> Result<bool> {
     let target = target(path);

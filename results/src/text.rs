@@ -7,7 +7,7 @@ use crate::fidelity;
 use crate::find_time;
 use crate::format::{self, count, fit, ns, plain, plural, rate, thousands};
 use crate::histogram::{Histogram, enough_samples};
-use crate::schema::{Fidelity, Host, Op, Run};
+use crate::schema::{EndedBy, Fidelity, Host, Op, Run};
 
 const WIDTH: usize = 80;
 const HEIGHT: usize = 24;
@@ -241,7 +241,7 @@ fn value(op: &Op, percentile: f64) -> Option<u64> {
 fn cut_short(run: &Run) -> String {
     let whole = run.whole_rounds().count();
     let planned = run.planned_rounds;
-    if run.exit == 1 {
+    if run.ended_by == Some(EndedBy::Finding) || (run.ended_by.is_none() && run.exit == 1) {
         let since_start = run.phases.warmup_s + run.phases.measured_s;
         return format!("ENDED by a finding, {since_start:.2} s after the load began");
     }

@@ -48,7 +48,7 @@ All flags: stress --help; a workload's own: stress WORKLOAD --help
 
 Exit codes: 0 all well; 1 findings; 2 usage or bad input; 3 this machine can't run it;
 5 a regression past its gate; 6 nothing wrong is known, but something was not judged,
-proven or reached; 130, 143 interrupted, the partial result is written.";
+proven or reached; 129, 130, 131, 143 interrupted, the partial result is written.";
 
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]

@@ -32,9 +32,34 @@ pub enum Exit {
     Interrupted,
     /// SIGTERM: the partial result was written.
     Terminated,
+    /// SIGHUP: the partial result was written.
+    HungUp,
+    /// SIGQUIT: the partial result was written.
+    Quit,
 }
 
 impl Exit {
+    /// The signal that ended the run, if one did.
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Interrupted | Self::Terminated | Self::HungUp | Self::Quit => {
+                Some(i32::from(self.code()) - 128)
+            }
+            Self::Ok
+            | Self::Findings
+            | Self::Usage
+            | Self::CannotRun
+            | Self::Regression
+            | Self::NotJudged => None,
+        }
+    }
+
+    /// How a run ends that this signal ended; none for signals that are not caught.
+    pub fn of_signal(signal: i32) -> Option<Self> {
+        let ends = [Self::Interrupted, Self::Terminated, Self::HungUp, Self::Quit];
+        ends.into_iter().find(|exit| exit.signal() == Some(signal))
+    }
+
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
         match self {
@@ -46,6 +71,8 @@ impl Exit {
             Self::NotJudged => 6,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
+            Self::Quit => 131,
         }
     }
 }
@@ -135,8 +162,10 @@ mod tests {
             Exit::NotJudged,
             Exit::Interrupted,
             Exit::Terminated,
+            Exit::HungUp,
+            Exit::Quit,
         ];
         let codes: Vec<u8> = all.iter().map(|e| e.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 5, 6, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 5, 6, 130, 143, 129, 131]);
     }
 }

@@ -296,6 +296,9 @@ fn report(args: &ExploreCommand, done: &[Done], interrupted: bool) -> String {
     if !rest.is_empty() {
         report += &format!("\nThe other stories:{}\n", rest.concat());
     }
+    if interrupted {
+        report += "\nINTERRUPTED: partial\n";
+    }
     report
 }
 
@@ -333,7 +336,7 @@ fn all(args: &ExploreCommand, watcher: &Watcher) -> Result<Exit, Stop> {
         None => Exit::Ok,
     };
     let seconds = start.elapsed().as_secs_f64();
-    let summary = matrix::summary(&found, &effort, seconds);
+    let summary = matrix::summary(&found, &effort, seconds, watcher.interrupted().is_some());
     let Matrix { rows, .. } = found;
     let mut document = Document { matrix: rows, ..Document::of(&[], args.seed) };
     document.interrupted = watcher.interrupted().is_some();

@@ -10,7 +10,7 @@ use results::schema::{Comparison, GateOutcome, Run, RunSet, VERSION, Verdict};
 use results::store;
 use workloads::Workload;
 
-use super::args::{Format, RunArgs};
+use super::args::{Format, RunArgs, VerdictArgs};
 use super::baseline::{self, Judged};
 use super::exit::{Exit, Stop, print};
 use super::suggest;
@@ -55,6 +55,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
         print(&texts.join("\n"))?;
         return Ok(Exit::Ok);
     }
+    check_baseline(&args.verdict)?;
     check_output(&jobs)?;
     let signals = Signals::catch().map_err(|e| Stop::cannot_run(format!("signals: {e}")))?;
     let mut outcomes = Vec::new();
@@ -68,8 +69,19 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stop> {
             break;
         }
     }
-    show(args, &outcomes)?;
+    let shown = show(args, &outcomes);
     let exit = exit_of(&outcomes, args.verdict.lenient);
+    if exit != Exit::Findings
+        && let Some(lost) = outcomes.iter_mut().find_map(|o| o.lost.take())
+    {
+        return Err(lost);
+    }
+    // A finding is not hidden by a stdout that is full.
+    match shown {
+        Err(why) if exit != Exit::Findings => return Err(why),
+        Err(why) => say(format_args!("stress: {}", why.message)),
+        Ok(()) => {}
+    }
     if outcomes.iter().any(Outcome::is_wedged) {
         // Threads that can't end must not keep the process.
         std::process::exit(i32::from(exit.code()));
@@ -100,6 +112,8 @@ struct Outcome {
     /// What the baseline said.
     baseline: Judged,
     file: Option<PathBuf>,
+    /// Something that was to be kept or judged, and why it could not be.
+    lost: Option<Stop>,
 }
 
 impl Outcome {
@@ -143,15 +157,47 @@ fn gates(args: &RunArgs, plans: &[Plan]) -> Result<Vec<Gate>, Stop> {
             "--fail-on needs something to compare with: a second --variant, --baseline, or stress compare",
         ));
     }
-    Ok(verdict.fail_on.iter().map(|text| text.parse()).collect::<results::error::Result<_>>()?)
+    let gates: Vec<Gate> =
+        verdict.fail_on.iter().map(|text| text.parse()).collect::<results::error::Result<_>>()?;
+    let ops = || plans.iter().flat_map(|p| p.workload.info().ops.iter().copied());
+    for gate in &gates {
+        if let Some(op) = gate.op()
+            && !ops().any(|known| known == op)
+        {
+            let whole = suggest::unknown("operation", op, ops(), "see --help of the workload");
+            return Err(Stop::usage(format!("--fail-on '{}': {whole}", gate.text())));
+        }
+    }
+    Ok(gates)
+}
+
+/// Refuses a baseline that nobody has saved, before anything is run for it. `--lenient` lets a first
+/// night through, and a run that saves it makes it.
+fn check_baseline(verdict: &VerdictArgs) -> Result<(), Stop> {
+    let Some(name) = &verdict.baseline else { return Ok(()) };
+    let is_first = verdict.lenient || verdict.save_baseline.as_ref() == Some(name);
+    if is_first || results::history::has_baseline(Path::new(store::RUNS_DIR), name)? {
+        return Ok(());
+    }
+    Err(Stop::usage(format!(
+        "no baseline '{name}': make it with --save-baseline {name}, or allow a first night with --lenient"
+    )))
 }
 
 /// Refuses a place for the results before anything is run for them.
 fn check_output(jobs: &[Job<'_>]) -> Result<(), Stop> {
     let mut places: Vec<PathBuf> = Vec::new();
     for job in jobs {
-        let Some(path) = &job.args.output.output else { continue };
-        let file = if path.is_dir() { path.join(store::RUN_FILE) } else { path.clone() };
+        let extras = [&job.args.output.hlog, &job.args.output.timeline];
+        for path in extras.into_iter().flatten() {
+            store::check_place(path)?;
+        }
+        let Some(path) = &job.args.output.output else {
+            store::check_place(&Path::new(store::RUNS_DIR).join(store::RUN_FILE))?;
+            continue;
+        };
+        let file = if is_directory(path) { path.join(store::RUN_FILE) } else { path.clone() };
+        store::check_place(&file)?;
         let taken = std::fs::metadata(&file).is_ok_and(|m| m.is_file());
         if taken && !job.args.output.force {
             return Err(results::Error::Exists { path: file }.into());
@@ -166,6 +212,11 @@ fn check_output(jobs: &[Job<'_>]) -> Result<(), Stop> {
         places.push(file);
     }
     Ok(())
+}
+
+/// Is a place for results a directory, or named as one?
+fn is_directory(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
@@ -185,7 +236,8 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
     progress.begin(&plan);
     let mut keeper = Keeper::new(args);
     let mut session = rounds::run(&plan, signals, &mut progress, |session| {
-        keeper.keep(&document::runs(&plan, session, &heading), &[])
+        keeper.keep(&document::runs(&plan, session, &heading), &[]);
+        Ok(())
     })?;
     // With a baseline the gates are about it, not about the variants among themselves.
     let among = if args.verdict.baseline.is_some() { &[][..] } else { gates };
@@ -198,21 +250,28 @@ fn one(job: &Job<'_>, signals: &Signals) -> Result<Outcome, Stop> {
         say(format_args!("stress: {suspect} is suspect: {more} more rounds of each variant"));
         plan.rounds += more;
         rounds::go_on(&plan, &mut session, signals, &mut progress, |session| {
-            keeper.keep(&document::runs(&plan, session, &heading), &[])
+            keeper.keep(&document::runs(&plan, session, &heading), &[]);
+            Ok(())
         })?;
     }
     progress.end();
     let plan = &plan;
-    write_extras(plan, args, &session, heading.started)?;
+    let extras = write_extras(plan, args, &session, heading.started);
     let mut runs = document::runs(plan, &session, &heading);
     for run in &mut runs {
         run.host.load_after = Some(results::host::load());
     }
     let (comparisons, gate) = compare(&runs, among, plan.seed)?;
-    keeper.keep(&runs, &comparisons)?;
+    keeper.keep_last(&runs, &comparisons);
     let judged = keeper.file.as_ref().map(|file| baseline::judge(&args.verdict, &runs, file));
-    let baseline = judged.transpose()?.unwrap_or_default();
-    Ok(Outcome { session, runs, comparisons, gate, baseline, file: keeper.file })
+    // What was measured is shown whatever could not be kept or judged.
+    let (baseline, unjudged) = match judged.transpose() {
+        Ok(judged) => (judged.unwrap_or_default(), None),
+        Err(why) => (Judged::default(), Some(why)),
+    };
+    let unkept = keeper.failed.take().or(extras.err());
+    let lost = unkept.map(|why| Stop::cannot_run(why.message)).or(unjudged);
+    Ok(Outcome { session, runs, comparisons, gate, baseline, file: keeper.file, lost })
 }
 
 /// The gate that more rounds may settle: its figure is past the limit, and the interval is not.
@@ -255,7 +314,8 @@ fn heading(args: &RunArgs) -> Heading {
     Heading {
         session: store::new_run_id(started),
         started,
-        command_line: std::env::args().collect(),
+        // A name that is no UTF-8 stands as it can be shown.
+        command_line: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         host: results::host::read(),
         clock: clock::measure(),
         allow_findings: args.verdict.allow_findings,
@@ -287,16 +347,49 @@ fn compared(runs: &[Run], gates: &[Gate], seed: u64) -> Result<compare::Outcome,
 /// Keeps the record up to date on disk.
 struct Keeper<'a> {
     args: &'a RunArgs,
-    dir: Option<PathBuf>,
+    /// The record; findings lie beside it.
     file: Option<PathBuf>,
+    /// Why the record could not be kept where it was meant to be, at its last try.
+    failed: Option<Stop>,
 }
 
 impl<'a> Keeper<'a> {
     fn new(args: &'a RunArgs) -> Self {
-        Self { args, dir: None, file: None }
+        Self { args, file: None, failed: None }
     }
 
-    fn keep(&mut self, runs: &[Run], comparisons: &[Comparison]) -> Result<(), Stop> {
+    /// Keeps what there is so far. What can't be written is no end of a run that may still find
+    /// something: it is told once, and tried again after the next round.
+    fn keep(&mut self, runs: &[Run], comparisons: &[Comparison]) {
+        let kept = self.write(runs, comparisons);
+        if let (Err(why), None) = (&kept, &self.failed) {
+            say(format_args!("stress: note: {}", why.message));
+        }
+        self.failed = kept.err();
+    }
+
+    /// The last state, if need be in another place, which is named then.
+    fn keep_last(&mut self, runs: &[Run], comparisons: &[Comparison]) {
+        self.keep(runs, comparisons);
+        if self.failed.is_none() {
+            return;
+        }
+        let bases = [PathBuf::from(store::RUNS_DIR), std::env::temp_dir().join(store::RUNS_DIR)];
+        for base in bases {
+            self.file = run_dir(&base, runs).ok().map(|dir| dir.join(store::RUN_FILE));
+            if self.file.is_some() && self.write(runs, comparisons).is_ok() {
+                let place = self.file.as_deref().unwrap_or(&base).display();
+                say(format_args!("stress: the record is kept in {place} instead"));
+                return;
+            }
+        }
+        self.file = None;
+        say(format_args!(
+            "stress: the record could not be kept anywhere: what follows is all of it"
+        ));
+    }
+
+    fn write(&mut self, runs: &[Run], comparisons: &[Comparison]) -> Result<(), Stop> {
         let file = match &self.file {
             Some(file) => file.clone(),
             None => self.place(runs)?,
@@ -305,39 +398,49 @@ impl<'a> Keeper<'a> {
             [run] => store::save(run, &file, self.args.output.force)?,
             _ => store::save_set(&set(runs, comparisons), &file, self.args.output.force)?,
         }
-        if let Some(dir) = &self.dir {
-            write_findings(dir, runs)?;
-        }
+        write_findings(&file, runs)?;
         log::detail(|| format!("kept in {}", file.display()));
         self.file = Some(file);
         Ok(())
     }
 
-    fn place(&mut self, runs: &[Run]) -> Result<PathBuf, Stop> {
-        let Some(path) = &self.args.output.output else {
-            let mut named = runs[0].clone();
-            let names: Vec<&str> = runs.iter().map(|r| r.variant.name.as_str()).collect();
-            named.variant.name = names.join("+");
-            let base = Path::new(store::RUNS_DIR);
-            let dir = store::new_run_dir(base, SystemTime::now(), &named)?;
-            self.dir = Some(dir.clone());
-            return Ok(dir.join(store::RUN_FILE));
-        };
-        let text = path.to_string_lossy();
-        if path.is_dir() || text.ends_with('/') {
-            self.dir = Some(path.clone());
-            return Ok(path.join(store::RUN_FILE));
+    fn place(&self, runs: &[Run]) -> Result<PathBuf, Stop> {
+        match &self.args.output.output {
+            None => Ok(run_dir(Path::new(store::RUNS_DIR), runs)?.join(store::RUN_FILE)),
+            Some(path) if is_directory(path) => Ok(path.join(store::RUN_FILE)),
+            Some(path) => Ok(path.clone()),
         }
-        Ok(path.clone())
     }
 }
 
+/// A new directory for these runs.
+fn run_dir(base: &Path, runs: &[Run]) -> Result<PathBuf, Stop> {
+    let mut named = runs[0].clone();
+    let names: Vec<&str> = runs.iter().map(|r| r.variant.name.as_str()).collect();
+    named.variant.name = names.join("+");
+    Ok(store::new_run_dir(base, SystemTime::now(), &named)?)
+}
+
+/// What stands before `finding-N.txt` beside a record: nothing beside a run.json, else the record's
+/// name, as several may share a directory. None for a device.
+fn beside(file: &Path) -> Option<PathBuf> {
+    if file.file_name().is_some_and(|name| name == store::RUN_FILE) {
+        return Some(file.with_file_name(""));
+    }
+    let mut name = file.file_stem()?.to_owned();
+    name.push(".");
+    std::fs::metadata(file).is_ok_and(|m| m.is_file()).then(|| file.with_file_name(name))
+}
+
 /// `finding-N.txt` and `.json` beside the record; with several variants each names its own.
-fn write_findings(dir: &Path, runs: &[Run]) -> Result<(), Stop> {
+fn write_findings(file: &Path, runs: &[Run]) -> Result<(), Stop> {
+    let Some(beside) = beside(file) else { return Ok(()) };
     for (index, run) in runs.iter().enumerate() {
         let of = if runs.len() > 1 { format!("{}-", index + 1) } else { String::new() };
         for found in &run.findings {
-            let path = dir.join(format!("finding-{of}{}.txt", found.number));
+            let mut path = beside.clone().into_os_string();
+            path.push(format!("finding-{of}{}.txt", found.number));
+            let path = PathBuf::from(path);
             store::write_atomic(&path, finding::text(run, found).as_bytes())?;
             let path = path.with_extension("json");
             store::write_atomic(&path, store::to_json(found).as_bytes())?;
@@ -439,5 +542,20 @@ fn exit_of(outcomes: &[Outcome], lenient: bool) -> Exit {
     match order.into_iter().find(|exit| is(*exit)) {
         Some(Exit::NotJudged) if lenient => Exit::Ok,
         found => found.unwrap_or(Exit::Ok),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_lie_beside_their_record_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("night.json");
+        std::fs::write(&named, "").unwrap();
+        assert_eq!(beside(&named), Some(dir.path().join("night.")));
+        assert_eq!(beside(&dir.path().join("run.json")), Some(dir.path().join("")));
+        assert_eq!(beside(Path::new("/dev/null")), None, "a device has no neighbours of ours");
     }
 }

@@ -138,7 +138,7 @@ pub fn line(row: &Row) -> String {
 }
 
 /// What it all came to.
-pub fn summary(matrix: &Matrix, effort: &Effort, seconds: f64) -> String {
+pub fn summary(matrix: &Matrix, effort: &Effort, seconds: f64, interrupted: bool) -> String {
     let Matrix { rows, without_world } = matrix;
     let executed: u64 = rows.iter().map(|r| r.executed).sum();
     let wrong = rows.iter().filter(|r| r.differs.is_some()).count();
@@ -163,6 +163,10 @@ pub fn summary(matrix: &Matrix, effort: &Effort, seconds: f64) -> String {
     let verdict = match wrong {
         0 => format!("{cells} cells as expected"),
         n => format!("{} of {cells} cells as expected, {n} not", cells - n),
+    };
+    let verdict = match interrupted {
+        true => format!("INTERRUPTED: the other cells were not searched; {verdict}"),
+        false => verdict,
     };
     let _ = writeln!(text, "{verdict}; {} schedules in {seconds:.1} s", thousands(executed));
     text

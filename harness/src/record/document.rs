@@ -12,8 +12,8 @@ use allocator::oracle::FindingKind;
 use allocator::policy::AxisName;
 use indexmap::IndexMap;
 use results::schema::{
-    Fidelity, FidelityRow, Figure, Finding, FindingRef, Host, Invariants, Machine, MachineNode,
-    Oom, Phases, Premature, Round, Run, SlowPath, Tool, VERSION, Variant, Violation,
+    EndedBy, Fidelity, FidelityRow, Figure, Finding, FindingRef, Host, Invariants, Machine,
+    MachineNode, Oom, Phases, Premature, Round, Run, SlowPath, Tool, VERSION, Variant, Violation,
 };
 
 use super::clock::Cost;
@@ -124,12 +124,27 @@ fn run(plan: &Plan, session: &Session, heading: &Heading, variant: usize) -> Run
         planned_rounds: plan.rounds,
         primary: plan.workload.info().primary.iter().map(|&name| name.to_owned()).collect(),
         interrupted: session.is_cut,
+        ended_by: ended_by(session),
         notes,
         exit: i32::from(
             exit(session.signal, counted > 0 && !heading.allow_findings, measured).code(),
         ),
         merged_from: Vec::new(),
     }
+}
+
+/// What cut the session short.
+fn ended_by(session: &Session) -> Option<EndedBy> {
+    session.is_cut.then(|| {
+        let last = session.rounds.last();
+        if session.signal.is_some() {
+            EndedBy::Signal
+        } else if last.is_some_and(|round| round.end == End::Finding) {
+            EndedBy::Finding
+        } else {
+            EndedBy::Wedged
+        }
+    })
 }
 
 fn fidelity(of: &workloads::Fidelity) -> Fidelity {

@@ -56,7 +56,7 @@ impl Ended {
 
     /// Was it interrupted, and is to be run again?
     pub fn is_partial(&self) -> bool {
-        matches!(self.exit, Some(130 | 143))
+        matches!(self.exit, Some(129 | 130 | 131 | 143))
     }
 
     /// In a word or two.
@@ -66,7 +66,7 @@ impl Ended {
             Some(1) => "FOUND".to_owned(),
             Some(5) => "past a gate".to_owned(),
             Some(6) => "not judged".to_owned(),
-            Some(130 | 143) => "interrupted".to_owned(),
+            Some(129 | 130 | 131 | 143) => "interrupted".to_owned(),
             Some(2) => "refused (exit 2)".to_owned(),
             Some(3) => "can't run here (exit 3)".to_owned(),
             Some(code) => format!("failed (exit {code})"),
@@ -217,7 +217,7 @@ fn wait(mut child: Child, signals: &Signals) -> Result<Option<i32>, Stop> {
         }
         if let Some(exit) = signals.interrupted().filter(|_| !told) {
             told = true;
-            let signal = if exit == Exit::Terminated { libc::SIGTERM } else { libc::SIGINT };
+            let signal = exit.signal().unwrap_or(libc::SIGINT);
             // SAFETY: 1. kill(2) touches no memory of ours; 2. the child was not waited for yet, so
             // its id is still its own.
             unsafe { libc::kill(child.id() as libc::pid_t, signal) };
@@ -237,9 +237,8 @@ pub fn exit_of(ended: &Ended) -> Exit {
         Some(2) => Exit::Usage,
         Some(5) => Exit::Regression,
         Some(6) => Exit::NotJudged,
-        Some(130) => Exit::Interrupted,
-        Some(143) => Exit::Terminated,
-        Some(_) | None => Exit::CannotRun,
+        Some(code) => Exit::of_signal(code - 128).unwrap_or(Exit::CannotRun),
+        None => Exit::CannotRun,
     }
 }
 
@@ -248,6 +247,8 @@ pub fn exit_of(ended: &Ended) -> Exit {
 pub fn worst(exits: &[Exit]) -> Exit {
     let order = [
         Exit::Terminated,
+        Exit::HungUp,
+        Exit::Quit,
         Exit::Interrupted,
         Exit::Findings,
         Exit::Regression,

@@ -336,7 +336,7 @@ impl<'a> Judge<'a> {
                 none if none.is_empty() => first_of(self.warnings.clone()).unwrap_or_default(),
                 refused => format!("refused: {refused}"),
             },
-            Exit::CannotRun | Exit::Interrupted | Exit::Terminated => {
+            Exit::CannotRun | Exit::Interrupted | Exit::Terminated | Exit::HungUp | Exit::Quit => {
                 let state =
                     |c: &CellResult| c.ended.as_ref().map_or("not run".to_owned(), Ended::word);
                 let left = self.cells.iter().filter(|c| c.runs.is_empty());
@@ -398,6 +398,6 @@ fn word(exit: Exit) -> &'static str {
         Exit::NotJudged => "NOT JUDGED",
         Exit::Usage => "REFUSED",
         Exit::CannotRun => "NOT DONE",
-        Exit::Interrupted | Exit::Terminated => "INTERRUPTED",
+        Exit::Interrupted | Exit::Terminated | Exit::HungUp | Exit::Quit => "INTERRUPTED",
     }
 }

@@ -57,7 +57,7 @@ pub fn run(args: &NightArgs) -> Result<Exit, Stop> {
     let judging = plan.night.clone();
     let sweep = Sweep { dir, plan, extra: args.extra.clone(), slow_down: args.slow_down.clone() };
     let exit = sweep.run_all()?;
-    if matches!(exit, Exit::Interrupted | Exit::Terminated) {
+    if exit.signal().is_some() {
         say(format_args!(
             "stress: interrupted: the same command goes on with {}",
             sweep.dir.display()

@@ -132,6 +132,12 @@ impl Gate {
         }
     }
 
+    /// The operation that it is about, if it names one.
+    #[must_use]
+    pub fn op(&self) -> Option<&str> {
+        self.op.as_deref()
+    }
+
     /// As it was typed.
     #[must_use]
     pub fn text(&self) -> &str {

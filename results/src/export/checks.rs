@@ -56,8 +56,8 @@ pub fn of(run: &Run, comparisons: &[Comparison]) -> Vec<Check> {
 
 fn complete(run: &Run) -> State {
     let whole = run.whole_rounds().count();
-    if run.interrupted {
-        State::Skip(format!("interrupted after {whole} of {} rounds", run.planned_rounds))
+    if let Some(why) = run.cut_short() {
+        State::Skip(format!("{why} after {whole} of {} rounds", run.planned_rounds))
     } else if run.measured_nothing() {
         State::Skip("nothing was measured".to_owned())
     } else {

@@ -33,7 +33,8 @@ pub fn document(runs: &[&Run], comparisons: &[Comparison]) -> String {
         }
         let failed = checks.iter().any(|c| matches!(c.state, State::Fail(_)));
         let word = if failed { "not ok" } else { "ok" };
-        let skip = if !failed && run.interrupted { " # SKIP interrupted" } else { "" };
+        let skip = run.cut_short().filter(|_| !failed).map(|why| format!(" # SKIP {why}"));
+        let skip = skip.unwrap_or_default();
         out.push_str(&format!("{word} {} {}{skip}\n", i + 1, name(&run.label())));
     }
     out

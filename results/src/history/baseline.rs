@@ -33,6 +33,14 @@ fn file(dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(dir.join(".baselines").join(format!("{name}.json")))
 }
 
+/// Is there a baseline of this name, of any cell?
+///
+/// # Errors
+/// A name that can't be a file's.
+pub fn has_baseline(dir: &Path, name: &str) -> Result<bool> {
+    Ok(file(dir, name)?.is_file())
+}
+
 /// Lets `name` stand for these runs, each for its cell; what the name stood for in other cells stays.
 ///
 /// # Errors

@@ -65,8 +65,10 @@ pub struct RunRow {
     pub rounds: u32,
     /// Findings that count.
     pub findings: u32,
-    /// Whether it was interrupted.
+    /// Whether something ended it before its time.
     pub interrupted: bool,
+    /// What did, in words.
+    pub cut_short: Option<&'static str>,
     /// Its file, below the directory of runs.
     pub path: String,
 }
@@ -226,6 +228,7 @@ impl Database {
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
     let (version, git): (String, Option<String>) = (row.get("tool")?, row.get("git")?);
+    let ended: i64 = row.get("interrupted")?;
     Ok(RunRow {
         run_id: row.get("run_id")?,
         started: row.get("started")?,
@@ -238,10 +241,15 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
         cell: row.get("cell")?,
         rounds: row.get("rounds")?,
         findings: row.get("findings")?,
-        interrupted: row.get("interrupted")?,
+        interrupted: ended != 0,
+        cut_short: ENDINGS.get(ended as usize).copied().flatten(),
         path: row.get("path")?,
     })
 }
+
+/// What stands in the column `interrupted`: earlier versions knew 0 and 1.
+const ENDINGS: [Option<&str>; 4] =
+    [None, Some("interrupted"), Some("ended by a finding"), Some("ended by threads that hang")];
 
 fn insert(connection: &Connection, path: &str, run: &Run, content: &str) -> rusqlite::Result<()> {
     connection.execute(
@@ -263,7 +271,7 @@ fn insert(connection: &Connection, path: &str, run: &Run, content: &str) -> rusq
             cell(run),
             run.whole_rounds().count() as i64,
             run.findings.iter().filter(|f| f.counts).count() as i64,
-            run.interrupted,
+            ENDINGS.iter().position(|word| *word == run.cut_short()).unwrap_or(1) as i64,
             run.exit,
             path,
             content,

@@ -271,7 +271,8 @@ fn verdict(run: &Run, threads: &str, judged: &[Comparison]) -> VerdictView {
         0 if run.interrupted => (
             "suspect",
             format!(
-                "interrupted after {} of {} rounds",
+                "{} after {} of {} rounds",
+                run.cut_short().unwrap_or("interrupted"),
                 run.whole_rounds().count(),
                 run.planned_rounds
             ),
