@@ -13,7 +13,7 @@ use results::report::Format;
 pub(crate) type Target = (&'static str, &'static str, fn(&Path) -> bool);
 
 /// All parsers of what others may have made.
-pub(crate) const TARGETS: [Target; 9] = [
+pub(crate) const TARGETS: [Target; 10] = [
     ("record", "run.json", record),
     ("histogram", "text", histogram),
     ("hlog", "run.hlog", hlog),
@@ -23,6 +23,7 @@ pub(crate) const TARGETS: [Target; 9] = [
     ("topology", "topology.xml", topology),
     ("matrix", "matrix.toml", matrix),
     ("schedule", "schedule.txt", schedule),
+    ("judge", "dmesg", judge),
 ];
 
 /// Runs a target on bytes: were they taken? `dir`: where its file goes.
@@ -138,4 +139,19 @@ fn matrix(path: &Path) -> bool {
 
 fn schedule(path: &Path) -> bool {
     harness::explore::kept::Kept::load(path).is_ok()
+}
+
+fn judge(path: &Path) -> bool {
+    let mut reports = 0;
+    let read = harness::judge::input::each_report(path, |judged| {
+        reports += 1;
+        for text in [
+            harness::judge::text::text(&judged, true),
+            harness::judge::text::mail(&judged),
+            harness::judge::document(std::slice::from_ref(&judged)),
+        ] {
+            shown(&results::escape::terminal(&text));
+        }
+    });
+    read.is_ok() && reports > 0
 }

@@ -383,14 +383,14 @@ impl fmt::Display for GfpDisplay {
 
 /// A named set, or one that differs by release.
 #[derive(Clone, Copy)]
-enum Named {
+pub(crate) enum Named {
     Set(Gfp),
     Atomic,
     Nowait,
 }
 
 impl Named {
-    fn of(self, release: Release) -> Gfp {
+    pub(crate) fn of(self, release: Release) -> Gfp {
         match self {
             Self::Set(gfp) => gfp,
             Self::Atomic => Gfp::atomic(release),
@@ -400,7 +400,7 @@ impl Named {
 }
 
 /// Names in the order in which the kernel tries them (mmflags.h).
-const NAMES: &[(&str, Named)] = &[
+pub(crate) const NAMES: &[(&str, Named)] = &[
     ("GFP_TRANSHUGE", Named::Set(Gfp::TRANSHUGE)),
     ("GFP_TRANSHUGE_LIGHT", Named::Set(Gfp::TRANSHUGE_LIGHT)),
     ("GFP_HIGHUSER_MOVABLE", Named::Set(Gfp::HIGHUSER_MOVABLE)),

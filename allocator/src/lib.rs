@@ -62,6 +62,7 @@ pub mod explore;
 pub mod gfp;
 pub mod hotplug;
 pub mod ids;
+pub mod look;
 pub mod machine;
 pub mod mempolicy;
 pub mod mm;

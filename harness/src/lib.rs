@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod confirm;
 pub mod explore;
+pub mod judge;
 pub mod machine;
 pub mod plan;
 pub mod record;

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Some(Command::List(args)) => cli::list::run(args),
         Some(Command::Machine(args)) => cli::machine::run(args),
+        Some(Command::Judge(args)) => cli::judge::run(args),
         Some(Command::Explore(args)) => cli::explore::run(args),
         Some(Command::Bisect(args)) => cli::bisect::run(args),
         Some(Command::Confirm(args)) => cli::confirm::run(args),

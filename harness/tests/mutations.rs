@@ -243,4 +243,4 @@ macro_rules! parsers {
     };
 }
 
-parsers! { record histogram hlog recording zoneinfo machine topology matrix schedule }
+parsers! { record histogram hlog recording zoneinfo machine topology matrix schedule judge }

@@ -22,7 +22,9 @@ pub enum Item {
 /// Functions of a stack trace that are kept.
 const MOST_FRAMES: usize = 64;
 /// Zones, nodes and tasks that are kept of a report.
-const MOST_ROWS: usize = 1 << 16;
+const MOST_ROWS: usize = 1 << 15;
+/// Zones that are kept: more nodes than any machine has.
+const MOST_ZONES: usize = 1 << 10;
 
 /// Reads a log.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +41,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Lines are cut at this length wherever it falls ([`crate::lines::fold_width`]).
-    pub fn fold_at(&mut self, width: Option<usize>) {
-        self.assembler.fold_at(width);
+    /// Looks at a text, or its beginning, for what can't be seen line by line.
+    pub fn learn(&mut self, text: &str) {
+        self.assembler.learn(text);
     }
 
     /// Takes a line.
@@ -122,7 +124,8 @@ impl Reader {
         };
         let head = &text[..at];
         // Without time stamps a line before may hang on to it: the name is the last word then.
-        let begins = crate::lines::begins(head);
+        // `CPU 0/KVM` is a name, too: names have 15 letters at most.
+        let begins = head.len() > 15 && crate::lines::begins(head);
         let comm = if begins { head.rsplit(' ').next().unwrap_or(head) } else { head };
         if begins {
             let before =
@@ -183,7 +186,7 @@ impl Reader {
                     pcp_used,
                     ..Zone::default()
                 };
-                if report.zones.len() < MOST_ROWS {
+                if report.zones.len() < MOST_ZONES {
                     report.zones.push(zone);
                 }
             }
@@ -194,7 +197,9 @@ impl Reader {
                 report.elided |= rest.contains("...");
                 if let Some(zone) = zones::find(&mut report.zones, node, name) {
                     zone.blocks = blocks;
-                } else if let Some(blocks) = blocks {
+                } else if let Some(blocks) = blocks
+                    && report.zones.len() < MOST_ZONES
+                {
                     let zone = Zone {
                         line: message.line,
                         node,
@@ -235,19 +240,18 @@ impl Reader {
             totals(rest, report);
             return true;
         }
-        if self.open.is_some()
-            && text.starts_with("active_anon:")
-            && !text.starts_with("active_anon:0kB")
-        {
+        if self.open.is_some() && is_totals(text) {
             totals(text, self.report(message));
             return true;
         }
         if self.per_cpu.is_some() && text.starts_with("CPU") && text.contains("usd:") {
             if let Some((_, _, used)) = self.per_cpu.as_mut() {
-                *used += after(text, "usd:")
-                    .and_then(integer)
-                    .and_then(|n| u64::try_from(n).ok())
-                    .unwrap_or(0);
+                *used = used.saturating_add(
+                    after(text, "usd:")
+                        .and_then(integer)
+                        .and_then(|n| u64::try_from(n).ok())
+                        .unwrap_or(0),
+                );
             }
             return true;
         }
@@ -402,7 +406,7 @@ impl Reader {
             }
             self.close(items);
         } else if (is_memcg || is_global)
-            && let Some(at) = text.find("Kill process")
+            && let Some(at) = text.find("Kill process").or_else(|| text.find("kill process"))
         {
             let chosen = tasks::chosen(&text[at + "Kill process".len()..]);
             let report = self.report(message);
@@ -459,9 +463,22 @@ fn cpuset(text: &str, report: &mut Report) {
     }
 }
 
+/// A line of `key:pages` and nothing else: each line of the totals has a time stamp of its own.
+pub(crate) fn is_totals(text: &str) -> bool {
+    let is_pair = |word: &str| {
+        word.split_once(':').is_some_and(|(key, value)| {
+            let is_key = key.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+            let is_number = value.bytes().all(|b| b.is_ascii_digit());
+            !key.is_empty() && is_key && !value.is_empty() && is_number
+        })
+    };
+    let mut words = text.split_whitespace();
+    words.next().is_some_and(is_pair) && words.next().is_none_or(is_pair)
+}
+
 fn totals(text: &str, report: &mut Report) {
     for (key, value) in zones::fields(text).0 {
-        report.totals.entry(key).or_insert(value);
+        report.totals.entry(key.to_ascii_lowercase()).or_insert(value);
     }
 }
 

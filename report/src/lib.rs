@@ -14,6 +14,7 @@
 //! **Differs.** Knows no model and no rule of the allocator: figures are as printed, in kB where the
 //! kernel prints kB and in pages where it prints pages.
 
+pub mod anonymous;
 pub mod gfp;
 pub mod grammar;
 pub mod lines;
@@ -32,7 +33,7 @@ pub use value::{
 pub fn read(text: &str) -> Vec<Item> {
     let mut reader = Reader::default();
     let text = lines::ordered(text);
-    reader.fold_at(lines::fold_width(&text));
+    reader.learn(&text);
     let mut items = Vec::new();
     for line in text.lines() {
         items.extend(reader.push(line));

@@ -42,6 +42,9 @@ pub struct Assembler {
     fold: Option<usize>,
     /// Length of the raw line before.
     before: usize,
+    /// Had the last message a kernel's time stamp? Then a line of the same log that has a syslog's
+    /// prefix only was torn off.
+    stamped: bool,
     quoted_printable: bool,
     /// Does the line before go on without a blank (quoted-printable's `=`)?
     soft_break: bool,
@@ -50,9 +53,12 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Lines are cut at this length wherever it falls.
-    pub fn fold_at(&mut self, width: Option<usize>) {
-        self.fold = width;
+    /// Looks at a text, or its beginning, for what can't be seen line by line: the column at which all
+    /// lines are cut, and quoted-printable.
+    pub fn learn(&mut self, text: &str) {
+        self.fold = fold_width(text);
+        let soft = |line: &&str| line.trim_end_matches('\r').ends_with('=');
+        self.quoted_printable = text.contains("=3D") && text.lines().filter(soft).count() > 1;
     }
 
     /// Takes a line; gives what is complete by now.
@@ -81,13 +87,15 @@ impl Assembler {
             return done;
         }
         for (i, part) in line.split("#012").enumerate() {
-            if (full || soft) && i == 0 {
+            // A full line may have been whole: a prefix begins the next one.
+            if ((full && !strip(part).had) || soft) && i == 0 {
                 self.take(part, false, true, None, None, &mut done);
                 continue;
             }
             let stripped = strip(part);
-            let starts = stripped.had || begins(stripped.text);
-            self.take(stripped.text, starts, false, stripped.time, stripped.host, &mut done);
+            let starts = self.starts(&stripped);
+            let (time, host) = (stripped.time.filter(|_| starts), stripped.host);
+            self.take(stripped.text, starts, false, time, host, &mut done);
         }
         done
     }
@@ -95,6 +103,19 @@ impl Assembler {
     /// What is left at the end.
     pub fn end(&mut self) -> Option<Message> {
         self.open.take()
+    }
+
+    /// Does a message begin with the line?
+    fn starts(&mut self, line: &prefix::Stripped<'_>) -> bool {
+        if begins(line.text) {
+            self.stamped = line.stamped;
+            return true;
+        }
+        if line.had && (line.stamped || !self.stamped) {
+            self.stamped = line.stamped;
+            return true;
+        }
+        false
     }
 
     fn decoded(&mut self, line: &str) -> String {
@@ -284,6 +305,10 @@ pub fn begins(text: &str) -> bool {
 
 /// Is it, or holds it, the line of a request?
 pub fn has_request(text: &str) -> bool {
+    // A mail's subject may quote the line.
+    if ["Subject:", "Re:", "RE:"].iter().any(|s| text.trim_start().starts_with(s)) {
+        return false;
+    }
     text.contains(" invoked oom-killer:")
         || text.contains(": page allocation failure")
         || text.contains(": page allocation stalls for")
@@ -420,7 +445,7 @@ mod tests {
 
     fn messages(text: &str) -> Vec<String> {
         let mut assembler = Assembler::default();
-        assembler.fold_at(fold_width(text));
+        assembler.learn(text);
         let mut found: Vec<Message> = text.lines().flat_map(|l| assembler.push(l)).collect();
         found.extend(assembler.end());
         found.into_iter().map(|m| m.text).collect()

@@ -10,6 +10,8 @@ pub struct Stripped<'a> {
     pub text: &'a str,
     /// Was there any prefix (a quote mark is none)?
     pub had: bool,
+    /// Was a kernel's own time stamp among them?
+    pub stamped: bool,
     /// Seconds: since boot where the kernel says, else since 1970 or the year's first day.
     pub time: Option<f64>,
     /// The host of a syslog line.
@@ -37,6 +39,7 @@ pub fn strip(line: &str) -> Stripped<'_> {
         if let Some((after, time)) = seconds(rest) {
             (rest, kernel_time) = (after, kernel_time || time.is_some());
             found.time = time.or(found.time);
+            found.stamped = true;
         } else if let Some((after, time)) = calendar(rest) {
             rest = after;
             if !kernel_time {
@@ -48,7 +51,9 @@ pub fn strip(line: &str) -> Stripped<'_> {
         } else if let Some(after) = level(rest).or_else(|| caller(rest)).or_else(|| facility(rest))
         {
             rest = after;
-        } else if let Some(after) = rest.strip_prefix("kernel: ") {
+        } else if let Some(after) = rest.strip_prefix("kernel: ").or_else(|| numbered(rest)) {
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix(": ").filter(|_| found.had) {
             rest = after;
         } else if found.had
             && let Some((after, host)) = host_and_kernel(rest)
@@ -63,6 +68,14 @@ pub fn strip(line: &str) -> Stripped<'_> {
         found.text = rest;
         rest = rest.trim_start();
     }
+}
+
+/// `12. <4>[` of a page that numbers lines.
+fn numbered(text: &str) -> Option<&str> {
+    let (digits, rest) = text.split_once(". ")?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let rest = rest.trim_start();
+    (is_number && rest.starts_with(['<', '['])).then_some(rest)
 }
 
 fn after_blank(text: &str) -> &str {
@@ -200,8 +213,8 @@ fn month_first(text: &str) -> Option<(f64, &str)> {
     let day: i64 = rest[..end].parse().ok().filter(|d| (1..=31).contains(d))?;
     let (time, mut rest) = clock(rest[end..].strip_prefix(' ')?)?;
     let mut year = 2000;
-    if named.is_some()
-        && let Some(told) = rest.strip_prefix(' ').and_then(|r| r.get(..4))
+    if let Some(told) = rest.strip_prefix(' ').and_then(|r| r.get(..4))
+        && told.bytes().all(|b| b.is_ascii_digit())
         && let Ok(number) = told.parse()
     {
         (year, rest) = (number, &rest[5..]);
@@ -234,6 +247,8 @@ mod tests {
         check("kern  :warn  : [  1.5] Mem-Info:", Some(1.5));
         check("[  +0.000001] Mem-Info:", None);
         check("kernel: Mem-Info:", None);
+        check("Dec 27 09:19:05 2013 kernel: : [277622.5] Mem-Info:", Some(277_622.5));
+        check("  1. <4>[12345.5] Mem-Info:", Some(12_345.5));
         check("[ 1.500000] host kernel: Mem-Info:", Some(1.5));
     }
 

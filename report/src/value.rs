@@ -82,7 +82,7 @@ impl Mask {
         for part in text.split(',').filter(|p| !p.is_empty()) {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
-            if to < from || to > 4096 {
+            if to < from || to > 4096 || nodes.len() > 8192 {
                 return None;
             }
             nodes.extend(from..=to);

@@ -11,6 +11,7 @@ pub const ZONES: [&str; 6] = ["DMA", "DMA32", "Normal", "HighMem", "Movable", "D
 pub fn fields(text: &str) -> (BTreeMap<String, u64>, Option<bool>) {
     let mut fields = BTreeMap::new();
     let mut unreclaimable = None;
+    let mut has_kb = false;
     let mut words = text.split_whitespace().peekable();
     while let Some(word) = words.next() {
         if word == "all_unreclaimable?" {
@@ -20,7 +21,11 @@ pub fn fields(text: &str) -> (BTreeMap<String, u64>, Option<bool>) {
         let Some((key, value)) = word.rsplit_once(':') else { continue };
         let value =
             if value.is_empty() { words.peek().copied().unwrap_or_default() } else { value };
-        if let Some(number) = number(value) {
+        // A bare number among kB is one that was cut.
+        let is_bare = value.ends_with(|c: char| c.is_ascii_digit());
+        let is_cut = is_bare && has_kb && key != "pages_scanned";
+        has_kb |= value.ends_with("kB");
+        if let Some(number) = number(value).filter(|_| !is_cut) {
             fields.entry(key.to_owned()).or_insert(number);
         }
     }
@@ -106,6 +111,10 @@ pub fn blocks(text: &str) -> Option<Blocks> {
             && let (Some(count), Some(size)) = (number(count), number(size))
         {
             if found.orders.is_empty() {
+                // Pages have 4 to 256 KiB.
+                if !size.is_power_of_two() || !(4..=256).contains(&size) {
+                    return None;
+                }
                 found.page_kb = size;
             }
             // Sizes double; a hole means that something was cut.
@@ -159,6 +168,7 @@ mod tests {
         assert_eq!(unreclaimable, Some(true));
         assert_eq!(number("99999999999999999999999kB"), Some(u64::MAX));
         assert_eq!(number("12k"), None);
+        assert_eq!(fields("free:3kB min:12").0.len(), 1, "cut");
     }
 
     #[test]

@@ -107,6 +107,8 @@ fn reports_of_a_real_kernel_are_read() {
         let r = all(&format!("guest/{name}.txt")).remove(0);
         (r.constraint, r.zones.len(), r.tasks.len(), r.victim.unwrap().pid)
     };
+    let totals = all("guest/cpuset.txt").remove(0).totals;
+    assert_eq!((totals["free"], totals["shmem"], totals["bounce"]), (308_105, 10_655, 0));
     assert_eq!(tasks("none"), (Some(Constraint::None), 5, 6, 182));
     assert_eq!(tasks("cpuset"), (Some(Constraint::Cpuset), 1, 6, 190));
     assert_eq!(tasks("memory-policy"), (Some(Constraint::MemoryPolicy), 1, 4, 181));

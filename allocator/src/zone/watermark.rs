@@ -18,7 +18,7 @@
 use crate::gfp::{AllocFlags, MigrateType, Wmark};
 use crate::ids::{MAX_NR_ZONES, MAX_PAGE_ORDER, NodeId, PAGE_SHIFT, PAGEBLOCK_NR_PAGES, ZoneIdx};
 use crate::machine::{Machine, Settings};
-use crate::policy::{Policy, Release};
+use crate::policy::{Number, Policy, Release};
 
 /// Numbers in `protection:`: one per zone, and one for ZONE_DEVICE.
 pub const NR_PROTECTION: usize = MAX_NR_ZONES + 1;
@@ -405,6 +405,32 @@ impl WatermarkRules {
         }
     }
 
+    /// The rules of a release by number, as shipped.
+    pub fn by_number(number: Number) -> Self {
+        let fractions = number.has_fractions();
+        let oom = if number.has_alloc_oom() { AllocFlags::OOM } else { AllocFlags::empty() };
+        Self {
+            fractions,
+            rights: if fractions { AllocFlags::RESERVES } else { AllocFlags::HARDER.union(oom) },
+            looks_without_boost: number.looks_without_boost(),
+            fast_leaves_highatomic: number.fast_leaves_highatomic(),
+            counts_free_highatomic: number.counts_free_highatomic(),
+        }
+    }
+
+    /// Both sides of the test: pages that count for the request, and what they must be more than.
+    pub fn sides(&self, order: u8, zone: &ZoneLevel, flags: AllocFlags) -> (i64, i64) {
+        let mut free = zone.free - ((1 << order.min(40)) - 1);
+        let min = self.lowered(zone.mark as i64, flags);
+        if !flags.intersects(self.rights) {
+            free -= zone.highatomic as i64;
+        }
+        if !flags.contains(AllocFlags::CMA) {
+            free -= zone.free_cma as i64;
+        }
+        (free, min + zone.reserve as i64)
+    }
+
     /// Is [`ZoneLevel::highatomic`] the free part of the reserve (`nr_free_highatomic`), or all of
     /// it (`nr_reserved_highatomic`)?
     #[inline]
@@ -440,7 +466,7 @@ impl WatermarkRules {
     }
 
     /// Free lists that satisfy these flags.
-    fn lists(&self, flags: AllocFlags) -> Lists {
+    pub fn lists(&self, flags: AllocFlags) -> Lists {
         if !self.fractions && flags.intersects(self.rights) {
             return Lists::Any;
         }

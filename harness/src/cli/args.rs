@@ -57,6 +57,8 @@ pub enum Command {
     List(ListCommand),
     /// Show a machine as the model sees it: nodes, CPUs, zones, watermarks, fallback order.
     Machine(MachineCommand),
+    /// Was this kill right? Judge the OOM and allocation-failure reports of a log.
+    Judge(super::judge::JudgeCommand),
     /// Search the schedules of small worlds: find races, replay them, prove them excluded.
     Explore(Box<super::explore::ExploreCommand>),
     /// Find the change, and so the commit, that cures what an old policy shows.

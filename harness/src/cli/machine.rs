@@ -31,8 +31,11 @@ pub fn run(args: &MachineCommand) -> Result<Exit, Stop> {
             dir.display()
         ));
     }
-    let loaded = load_with_kernel(&args.machine.spec())?;
+    let mut loaded = load_with_kernel(&args.machine.spec())?;
     let computed = computed::compute(&loaded.machine, &policy);
+    if let Some(kernel) = &mut loaded.kernel {
+        loaded.notes.0.extend(computed::find_hidden_boosts(kernel));
+    }
     let differences = loaded.kernel.as_ref().map(|k| computed::differences(&computed, k));
     let view = View { loaded: &loaded, computed: &computed, differences, variant: &args.variant };
     match args.format {

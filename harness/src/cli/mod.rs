@@ -13,6 +13,7 @@ pub mod exit;
 pub mod explore;
 mod help;
 pub mod history;
+pub mod judge;
 pub mod list;
 pub mod machine;
 pub mod man;

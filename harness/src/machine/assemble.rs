@@ -14,6 +14,7 @@ use allocator::machine::{Cpu, DEFAULT_BLOCK_PAGES, Machine, Node, Settings, Zone
 use super::capture::Files;
 use super::file::Document;
 use super::lists::IdList;
+use super::posted;
 use super::ranges::{self, Ranges};
 use super::synthetic::node_id;
 use super::topology::{Layout, LayoutNode, check_distance};
@@ -33,10 +34,17 @@ impl Files {
         let zoneinfo =
             self.text.get("zoneinfo").ok_or_else(|| self.error("zoneinfo", "is missing"))?;
         let zoneinfo: Zoneinfo = zoneinfo.parse().map_err(|e| self.error("zoneinfo", e))?;
+        let mut notes = Notes::default();
+        self.check_page_size(&zoneinfo, &mut notes)?;
         let layout = match layout {
             Some(layout) => layout,
-            None => self.layout(&zoneinfo)?,
+            None => self.layout(&zoneinfo, &mut notes)?,
         };
+        if zoneinfo.managed_is_present {
+            notes.add(
+                "zoneinfo has no 'managed' lines (before 3.9): managed is taken to be present",
+            );
+        }
         let mut settings = self.settings(zoneinfo.has_zone_device())?;
         let mut machine_name = name.to_owned();
         let mut release = self.text.get("osrelease").map(|r| r.trim().to_owned());
@@ -45,7 +53,6 @@ impl Files {
             machine_name = document.name.clone().unwrap_or(machine_name);
             release = release.or_else(|| document.kernel.as_deref().and_then(release_of));
         }
-        let mut notes = Notes::default();
         let mut machine = Machine {
             name: machine_name,
             nodes: self.nodes(&layout)?,
@@ -64,8 +71,50 @@ impl Files {
         Ok(Loaded { machine, notes, kernel: Some(kernel) })
     }
 
-    /// Nodes by their `cpulist` and `distance` files.
-    fn layout(&self, zoneinfo: &Zoneinfo) -> Result<Layout, MachineInputError> {
+    /// Refuses pages that are not 4 KiB, by whatever tells their size.
+    fn check_page_size(
+        &self,
+        zoneinfo: &Zoneinfo,
+        notes: &mut Notes,
+    ) -> Result<(), MachineInputError> {
+        match posted::page_kib(&self.text, zoneinfo) {
+            Some((4, _)) => Ok(()),
+            Some((kib, who)) => Err(self.error(
+                "zoneinfo",
+                format!(
+                    "its pages have {kib} KiB by {who}, the model's have 4: describe the machine by its sizes instead \
+                     (a JSON file, or `numactl -H`); `stress judge` reads reports of such machines"
+                ),
+            )),
+            None => {
+                let dma_end = |z: &ZoneEntry| z.start_pfn.unwrap_or(0).saturating_add(z.spanned);
+                if zoneinfo.zones.iter().any(|z| z.name == "DMA" && dma_end(z) > ranges::DMA_END) {
+                    notes.add(
+                        "zone DMA ends above 16 MiB, so it is no x86 machine, and nothing tells the size of its pages: \
+                         4 KiB are taken (a file pagesize with the bytes of one settles it)",
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Nodes by their `cpulist` and `distance` files; else by `numactl`; else zoneinfo's one node.
+    fn layout(&self, zoneinfo: &Zoneinfo, notes: &mut Notes) -> Result<Layout, MachineInputError> {
+        let is_listed = self.text.keys().any(|name| {
+            name.starts_with("node") && (name.ends_with(".cpulist") || name.ends_with(".distance"))
+        });
+        if let (false, Some(text)) = (is_listed, self.text.get("numactl")) {
+            let layout = posted::numactl(text).map_err(|e| self.error("numactl", e))?;
+            notes.add("nodes, CPUs and distances are numactl's");
+            return Ok(layout);
+        }
+        if !is_listed {
+            let layout =
+                posted::layout_of_zoneinfo(zoneinfo).map_err(|e| self.error("zoneinfo", e))?;
+            notes.add("CPUs are those of zoneinfo's pagesets, the one node's distance is 10");
+            return Ok(layout);
+        }
         let mut ids: Vec<u32> = zoneinfo.zones.iter().map(|z| z.node).collect();
         let listed = self.text.keys().filter_map(|name| {
             let (id, file) = name.strip_prefix("node")?.split_once('.')?;
@@ -179,7 +228,8 @@ impl Files {
                     continue;
                 }
                 return Err(at(format!(
-                    "node {} has a zone {}, want a 64-bit machine",
+                    "node {} has a zone {}, want a 64-bit machine: the model has no HighMem; `stress judge` takes \
+                     reports of such machines, and a JSON file can describe one with its memory in Normal",
                     entry.node, entry.name
                 )));
             };

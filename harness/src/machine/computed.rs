@@ -147,8 +147,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
 /// Keeps the min_free_kbytes that the machine's kernel has, if its release computes another from the
 /// zones as they are now: it computed it at boot, when less memory was managed, or somebody wrote it.
 pub(super) fn keep_min_free_kbytes(machine: &mut Machine, kernel: &KernelSaid, notes: &mut Notes) {
-    let Some(in_force) = kernel.min_free_kbytes else { return };
-    let Some(release) = kernel.release.as_deref().and_then(release_of_kernel) else { return };
+    let told = kernel.release.as_deref().and_then(release_of_kernel);
+    let Some(in_force) = kernel.min_free_kbytes else {
+        return keep_sum_of_min(machine, kernel, told.unwrap_or(Release::NEWEST), notes);
+    };
+    let Some(release) = told else { return };
     let computed = min_free_kbytes(machine, release);
     if computed != in_force {
         machine.settings.boot_min_free_kbytes = Some(in_force);
@@ -156,6 +159,68 @@ pub(super) fn keep_min_free_kbytes(machine: &mut Machine, kernel: &KernelSaid, n
             "min_free_kbytes {in_force} is kept; {release} computes {computed} from the zones as they are now"
         ));
     }
+}
+
+/// Takes min_free_kbytes from the sum of the zones' min where nobody says it: marks are its shares.
+///
+/// Each share is rounded down, so the model's own value stays if it is as near as that.
+fn keep_sum_of_min(
+    machine: &mut Machine,
+    kernel: &KernelSaid,
+    release: Release,
+    notes: &mut Notes,
+) {
+    let is_share = |z: &&ZoneEntry| {
+        z.managed > 0 && !["Movable", "HighMem", "Device"].contains(&z.name.as_str())
+    };
+    let shares: Vec<&ZoneEntry> = kernel.zoneinfo.zones.iter().filter(is_share).collect();
+    let unboosted = |z: &&ZoneEntry| {
+        z.min.saturating_sub(z.boost.or_else(|| hidden_boost(kernel, z)).unwrap_or(0))
+    };
+    let in_force = shares.iter().map(unboosted).sum::<u64>() * 4;
+    let computed = min_free_kbytes(machine, release);
+    let rounding = 4 * shares.len() as u64;
+    if in_force == 0 || in_force.abs_diff(computed) <= rounding {
+        return;
+    }
+    machine.settings.boot_min_free_kbytes = Some(in_force);
+    notes.add(format!(
+        "min_free_kbytes {in_force} is taken from the sum of the zones' min; {} would compute {computed}",
+        release.word()
+    ));
+}
+
+/// Is the kernel one that has a boost in its marks and prints none (5.0 to 5.13)?
+fn hides_boost(kernel: &KernelSaid) -> bool {
+    kernel.release.as_deref().and_then(version).is_some_and(|v| ((5, 0)..(5, 14)).contains(&v))
+}
+
+/// A boost that such a kernel hides in a zone's marks. All three have it, so their distance is still a
+/// quarter of the min without it, rounded down: the boost is known but for two pages.
+fn hidden_boost(kernel: &KernelSaid, zone: &ZoneEntry) -> Option<u64> {
+    let step = zone.low.checked_sub(zone.min).filter(|step| *step > 0)?;
+    let same = zone.high.saturating_sub(zone.low) == step;
+    let boost = zone.min.checked_sub(step * 4 + 1).filter(|boost| *boost > 3)?;
+    (same && zone.boost.is_none() && hides_boost(kernel)).then_some(boost)
+}
+
+/// Finds boosts that the kernel hides in its marks. They become the entries' own, and a line for each is
+/// given.
+pub fn find_hidden_boosts(kernel: &mut KernelSaid) -> Vec<String> {
+    let boosts: Vec<Option<u64>> =
+        kernel.zoneinfo.zones.iter().map(|z| hidden_boost(kernel, z)).collect();
+    let mut lines = Vec::new();
+    for (zone, boost) in kernel.zoneinfo.zones.iter_mut().zip(boosts) {
+        if let Some(boost) = boost {
+            zone.boost = Some(boost);
+            lines.push(format!(
+                "node {} zone {}: its marks are boosted by {boost} pages, give or take two, which its kernel does not \
+                 print apart: they are not compared",
+                zone.node, zone.name
+            ));
+        }
+    }
+    lines
 }
 
 /// Every figure on which they differ, in the order of the zones. Free pages and what the kernel tunes
@@ -168,7 +233,7 @@ pub fn differences(computed: &Computed, kernel: &KernelSaid) -> Vec<Difference> 
     for zone in &computed.zones {
         let same = |e: &&ZoneEntry| e.node == u32::from(zone.node) && e.name == zone.name;
         if let Some(entry) = kernel.zoneinfo.zones.iter().find(same) {
-            found.compare_zone(zone, entry);
+            found.compare_zone(zone, entry, hides_boost(kernel));
         }
     }
     for (node, order) in &kernel.fallback_order {
@@ -191,7 +256,7 @@ impl Differences {
         }
     }
 
-    fn compare_zone(&mut self, zone: &Zone, entry: &ZoneEntry) {
+    fn compare_zone(&mut self, zone: &Zone, entry: &ZoneEntry, hides_boost: bool) {
         let boost = entry.boost.unwrap_or(0);
         let name = format!("node {} zone {}", zone.node, zone.name);
         let mut compare = |what: &str, model: u64, kernel: u64| {
@@ -200,9 +265,12 @@ impl Differences {
         compare("spanned", zone.spanned, entry.spanned);
         compare("present", zone.present, entry.present);
         compare("managed", zone.managed, entry.managed);
-        compare("min", zone.min, entry.min.saturating_sub(boost));
-        compare("low", zone.low, entry.low.saturating_sub(boost));
-        compare("high", zone.high, entry.high.saturating_sub(boost));
+        // A boost that is not printed is not known to the page.
+        if boost == 0 || !hides_boost {
+            compare("min", zone.min, entry.min.saturating_sub(boost));
+            compare("low", zone.low, entry.low.saturating_sub(boost));
+            compare("high", zone.high, entry.high.saturating_sub(boost));
+        }
         if let Some(pcp) = entry.pcp.first() {
             compare("pcp batch", zone.pcp.batch, pcp.batch);
             match (pcp.high_min, pcp.high_max) {

@@ -16,11 +16,12 @@ use allocator::machine::{
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::capture::Files;
 use super::lists::IdList;
-use super::ranges;
-use super::synthetic::node_id;
+use super::synthetic::{from_layout, node_id};
 use super::topology::{Layout, check_distance};
 use super::{Loaded, MachineInputError, Notes};
+use super::{posted, ranges};
 
 /// The format, for `--help`.
 pub const FORMAT: &str = concat!(
@@ -35,8 +36,9 @@ vm sysctls: watermark_scale_factor, user_min_free_kbytes, lowmem_reserve_ratio,
 percpu_pagelist_high_fraction, watermark_boost_factor, thp, zone_device. `kernel` and `append`
 say where it was taken and change nothing.
 
-Captured directories (--machine DIR) have zoneinfo and, for each node N, nodeN.cpulist and
-nodeN.distance; --capture writes them with all else that is known. hwloc's strings
+What people post will do too: the text of /proc/zoneinfo (of a machine with one node), or that of
+`numactl -H`. Captured directories (--machine DIR) have zoneinfo and, for each node N, nodeN.cpulist
+and nodeN.distance, or one file numactl with `numactl -H`; --capture writes them with all else that is known. hwloc's strings
 (--machine synthetic:...) and files of `lstopo host.xml` are laid out from address 0 up."
 );
 
@@ -154,10 +156,23 @@ impl<'de> Deserialize<'de> for Cpus {
 pub fn read(path: &Path) -> Result<Loaded, MachineInputError> {
     let text = super::read_to_string(path)?;
     let bad = |what: String| MachineInputError::input(path, what);
+    let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into());
+    if posted::is_zoneinfo(&text) {
+        let files = BTreeMap::from([("zoneinfo".to_owned(), text)]);
+        return Files::of_texts(path.display().to_string(), files).machine(&name, None);
+    }
+    if posted::is_numactl(&text) {
+        let layout = posted::numactl(&text).map_err(bad)?;
+        let mut machine = from_layout(&path.display().to_string(), &layout)?;
+        machine.name = name;
+        let mut notes = Notes::default();
+        notes.add("numactl tells no zones: memory is laid out from address 0 up");
+        return Ok(Loaded { machine, notes, kernel: None });
+    }
     let document = Document::parse(&text).map_err(bad)?;
     let mut machine = document.machine().map_err(bad)?;
     if machine.name.is_empty() {
-        machine.name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into());
+        machine.name = name;
     }
     Ok(Loaded { machine, notes: Notes::default(), kernel: None })
 }

@@ -1,7 +1,7 @@
 //! Where a machine comes from, and what is done to it before it is modelled.
 //!
 //! **What.** A [`MachineSpec`] names a source (this host, a JSON file, a captured directory, an
-//! hwloc string or XML file) and what to change (`--memory`, then `--fake-numa`, then `--movable`,
+//! hwloc string or XML file, zoneinfo or `numactl -H` as they are posted) and what to change (`--memory`, then `--fake-numa`, then `--movable`,
 //! in this order); [`load`] gives the allocator's plain [`Machine`] with each model CPU placed on a
 //! host CPU that the process may use.
 //!
@@ -20,6 +20,7 @@ pub mod lists;
 pub mod memory;
 pub mod metadata;
 pub mod movable;
+pub mod posted;
 pub mod ranges;
 pub mod synthetic;
 pub mod topology;
@@ -56,7 +57,7 @@ pub enum Source {
     /// The host that we run on.
     #[default]
     Host,
-    /// A JSON description.
+    /// A JSON description, the text of /proc/zoneinfo or that of `numactl -H`.
     File(PathBuf),
     /// A captured host.
     Directory(PathBuf),

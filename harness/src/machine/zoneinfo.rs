@@ -10,6 +10,8 @@
 
 use std::str::FromStr;
 
+use super::posted;
+
 /// No figure reaches this (pages of 4 EiB); sums of what is below it don't overflow.
 const MOST: u64 = 1 << 50;
 
@@ -18,6 +20,8 @@ const MOST: u64 = 1 << 50;
 pub struct Zoneinfo {
     /// The zones, empty ones included.
     pub zones: Vec<ZoneEntry>,
+    /// No zone has a `managed` line, as before 3.9: managed is present.
+    pub managed_is_present: bool,
 }
 
 /// One zone, in pages.
@@ -94,11 +98,18 @@ impl FromStr for Zoneinfo {
 
     fn from_str(text: &str) -> Result<Self, ZoneinfoError> {
         let mut zones: Vec<ZoneEntry> = Vec::new();
+        let mut seen: Vec<Seen> = Vec::new();
         for (i, raw) in text.lines().enumerate() {
-            let at = Line { number: i + 1, text: raw.trim() };
+            let at = Line { number: i + 1, text: posted::unquoted(raw).trim() };
+            at.check_managed()?;
+        }
+        for (i, raw) in text.lines().enumerate() {
+            let at = Line { number: i + 1, text: posted::unquoted(raw).trim() };
             if at.text.starts_with("Node ") {
                 zones.push(at.header()?);
-            } else if let Some(zone) = zones.last_mut() {
+                seen.push(Seen::default());
+            } else if let (Some(zone), Some(seen)) = (zones.last_mut(), seen.last_mut()) {
+                seen.note(at.text);
                 at.field(zone)?;
             } else if !at.text.is_empty() {
                 return Err(at.error("is not /proc/zoneinfo: it begins with 'Node 0, zone ...'"));
@@ -107,13 +118,56 @@ impl FromStr for Zoneinfo {
         if zones.is_empty() {
             return Err(ZoneinfoError { line: 1, what: "no zone in it".to_owned() });
         }
-        for zone in &zones {
+        let managed_is_present = !seen.iter().any(|s| s.managed);
+        for (zone, seen) in zones.iter_mut().zip(&seen) {
+            if let Some(lacks) = seen.lacks(zone, managed_is_present) {
+                let what = format!(
+                    "node {} zone {} is incomplete: it has free pages, but no '{lacks}'{}",
+                    zone.node,
+                    zone.name,
+                    if seen.dots { " (it was shortened where '...' stands)" } else { "" }
+                );
+                return Err(ZoneinfoError { line: zone.line, what });
+            }
+            if managed_is_present {
+                zone.managed = zone.present;
+            }
             if zone.present > 0 && zone.start_pfn.is_none() {
                 let what = format!("node {} zone {} has no start_pfn", zone.node, zone.name);
                 return Err(ZoneinfoError { line: zone.line, what });
             }
         }
-        Ok(Self { zones })
+        Ok(Self { zones, managed_is_present })
+    }
+}
+
+/// Which lines a zone had.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    spanned: bool,
+    present: bool,
+    managed: bool,
+    dots: bool,
+}
+
+impl Seen {
+    fn note(&mut self, text: &str) {
+        let key = text.split_whitespace().next().unwrap_or_default();
+        self.spanned |= key == "spanned";
+        self.present |= key == "present";
+        self.managed |= key == "managed";
+        self.dots |= key.starts_with("...") || key == "[...]";
+    }
+
+    /// A line without which the zone's size is not known.
+    fn lacks(self, zone: &ZoneEntry, no_managed: bool) -> Option<&'static str> {
+        let lines = [
+            (self.spanned, "spanned"),
+            (self.present, "present"),
+            (self.managed || no_managed, "managed"),
+        ];
+        let missing = lines.into_iter().find(|(seen, _)| !seen).map(|(_, name)| name);
+        missing.filter(|_| zone.free > 0 || self.dots)
     }
 }
 
@@ -126,6 +180,20 @@ struct Line<'a> {
 impl Line<'_> {
     fn error(self, what: impl Into<String>) -> ZoneinfoError {
         ZoneinfoError { line: self.number, what: format!("'{}' {}", self.text, what.into()) }
+    }
+
+    /// A managed below zero is the kernel's own fault, and marks that can't be follow from it: that is
+    /// said before any of them.
+    fn check_managed(self) -> Result<(), ZoneinfoError> {
+        let Some(value) = self.text.strip_prefix("managed ") else { return Ok(()) };
+        match value.trim().parse::<u64>() {
+            Ok(pages) if pages > i64::MAX as u64 => Err(self.error(format!(
+                "is {} as a signed number: the kernel's own accounting is broken (a balloon or an offline that gave away \
+                 pages twice), and the zone's marks follow from it",
+                pages as i64
+            ))),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn number(self, text: &str) -> Result<u64, ZoneinfoError> {

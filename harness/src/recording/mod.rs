@@ -9,7 +9,7 @@
 
 mod files;
 mod machine;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::fmt::Display;
 use std::io::{BufReader, IsTerminal};

@@ -30,7 +30,7 @@ struct Counts {
 
 /// How much the files of one recording unpack to, together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Budget(Arc<Counts>);
+pub(crate) struct Budget(Arc<Counts>);
 
 /// Counts packed bytes.
 struct Packed<R>(R, Budget);
@@ -55,7 +55,7 @@ impl<R: Read> Read for Unpacked<R> {
         let packed = counts.packed.load(Ordering::Relaxed);
         if plain > FLOOR.max(packed.saturating_mul(RATIO)) {
             return Err(io::Error::other(format!(
-                "it unpacks to more than {RATIO} times its length: no recording shrinks so far"
+                "it unpacks to more than {RATIO} times its length: no recording or log shrinks so far"
             )));
         }
         Ok(n)
@@ -63,7 +63,7 @@ impl<R: Read> Read for Unpacked<R> {
 }
 
 /// A file's contents, decompressed if need be.
-pub(super) fn plain<'a>(from: impl Read + 'a, budget: &Budget) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn plain<'a>(from: impl Read + 'a, budget: &Budget) -> io::Result<Box<dyn Read + 'a>> {
     let mut from = BufReader::with_capacity(1 << 16, from);
     let begin = io::BufRead::fill_buf(&mut from)?;
     let is = |magic: &[u8]| begin.starts_with(magic);
