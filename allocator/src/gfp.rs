@@ -355,7 +355,7 @@ impl Gfp {
 
     /// The mask in that release's own bit values.
     pub fn bits_in(self, release: Release) -> u32 {
-        release.gfp_layout().bits(self)
+        GfpLayout::of(release).bits(self)
     }
 }
 
@@ -441,8 +441,10 @@ pub(crate) const NAMES: &[(&str, Named)] = &[
 /// Values of the bits in print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GfpLayout {
-    /// 4.4 to 4.17.
+    /// 4.4 to 4.9.
     V4_4,
+    /// 4.10 to 4.17, where the gap that __GFP_OTHER_NODE had left was closed.
+    V4_10,
     /// 4.18 to 5.1, where the gap that kmemcheck had left was closed.
     V4_18,
     /// 5.2 and later: the bits used inside.
@@ -450,41 +452,55 @@ pub enum GfpLayout {
 }
 
 impl GfpLayout {
+    /// The one of a release.
+    pub fn of(release: Release) -> Self {
+        if release >= Release::V5_4 {
+            Self::V5_2
+        } else if release >= Release::V4_18 {
+            Self::V4_18
+        } else if release >= Release::V4_11 {
+            Self::V4_10
+        } else {
+            Self::V4_4
+        }
+    }
+
     fn bits(self, gfp: Gfp) -> u32 {
         let old = match self {
             Self::V5_2 => return gfp.bits(),
             Self::V4_4 => 0,
-            Self::V4_18 => 1,
+            Self::V4_10 => 1,
+            Self::V4_18 => 2,
         };
         OLD_BITS.iter().filter(|(flag, _)| gfp.contains(*flag)).map(|(_, bits)| bits[old]).sum()
     }
 }
 
-/// Flag, value in 4.4 to 4.17, value in 4.18 to 5.1.
-const OLD_BITS: &[(Gfp, [u32; 2])] = &[
-    (Gfp::DMA, [0x1, 0x1]),
-    (Gfp::HIGHMEM, [0x2, 0x2]),
-    (Gfp::DMA32, [0x4, 0x4]),
-    (Gfp::MOVABLE, [0x8, 0x8]),
-    (Gfp::RECLAIMABLE, [0x10, 0x10]),
-    (Gfp::HIGH, [0x20, 0x20]),
-    (Gfp::IO, [0x40, 0x40]),
-    (Gfp::FS, [0x80, 0x80]),
-    (Gfp::NOWARN, [0x200, 0x200]),
-    (Gfp::RETRY_MAYFAIL, [0x400, 0x400]),
-    (Gfp::NOFAIL, [0x800, 0x800]),
-    (Gfp::NORETRY, [0x1000, 0x1000]),
-    (Gfp::MEMALLOC, [0x2000, 0x2000]),
-    (Gfp::COMP, [0x4000, 0x4000]),
-    (Gfp::ZERO, [0x8000, 0x8000]),
-    (Gfp::NOMEMALLOC, [0x10000, 0x10000]),
-    (Gfp::HARDWALL, [0x20000, 0x20000]),
-    (Gfp::THISNODE, [0x40000, 0x40000]),
-    (Gfp::ATOMIC, [0x80000, 0x80000]),
-    (Gfp::ACCOUNT, [0x100000, 0x100000]),
-    (Gfp::DIRECT_RECLAIM, [0x400000, 0x200000]),
-    (Gfp::WRITE, [0x800000, 0x100]),
-    (Gfp::KSWAPD_RECLAIM, [0x1000000, 0x400000]),
+/// Flag, value in 4.4 to 4.9, in 4.10 to 4.17, in 4.18 to 5.1.
+const OLD_BITS: &[(Gfp, [u32; 3])] = &[
+    (Gfp::DMA, [0x1, 0x1, 0x1]),
+    (Gfp::HIGHMEM, [0x2, 0x2, 0x2]),
+    (Gfp::DMA32, [0x4, 0x4, 0x4]),
+    (Gfp::MOVABLE, [0x8, 0x8, 0x8]),
+    (Gfp::RECLAIMABLE, [0x10, 0x10, 0x10]),
+    (Gfp::HIGH, [0x20, 0x20, 0x20]),
+    (Gfp::IO, [0x40, 0x40, 0x40]),
+    (Gfp::FS, [0x80, 0x80, 0x80]),
+    (Gfp::NOWARN, [0x200, 0x200, 0x200]),
+    (Gfp::RETRY_MAYFAIL, [0x400, 0x400, 0x400]),
+    (Gfp::NOFAIL, [0x800, 0x800, 0x800]),
+    (Gfp::NORETRY, [0x1000, 0x1000, 0x1000]),
+    (Gfp::MEMALLOC, [0x2000, 0x2000, 0x2000]),
+    (Gfp::COMP, [0x4000, 0x4000, 0x4000]),
+    (Gfp::ZERO, [0x8000, 0x8000, 0x8000]),
+    (Gfp::NOMEMALLOC, [0x10000, 0x10000, 0x10000]),
+    (Gfp::HARDWALL, [0x20000, 0x20000, 0x20000]),
+    (Gfp::THISNODE, [0x40000, 0x40000, 0x40000]),
+    (Gfp::ATOMIC, [0x80000, 0x80000, 0x80000]),
+    (Gfp::ACCOUNT, [0x100000, 0x100000, 0x100000]),
+    (Gfp::DIRECT_RECLAIM, [0x400000, 0x400000, 0x200000]),
+    (Gfp::WRITE, [0x1000000, 0x800000, 0x100]),
+    (Gfp::KSWAPD_RECLAIM, [0x2000000, 0x1000000, 0x400000]),
 ];
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ fn masks_print_with_each_releases_bits_and_names() {
         assert_eq!(gfp.display(release).to_string(), expected);
     }
     let fault = Gfp::HIGHUSER_MOVABLE;
+    check(Release::V4_9, fault | Gfp::ZERO, "0x24280ca(GFP_HIGHUSER_MOVABLE|__GFP_ZERO)");
+    check(Release::V4_9, Gfp::KERNEL | Gfp::COMP, "0x24040c0(GFP_KERNEL|__GFP_COMP)");
     check(Release::V4_13, fault, "0x14200ca(GFP_HIGHUSER_MOVABLE)");
     check(Release::V4_13, fault | Gfp::ZERO, "0x14280ca(GFP_HIGHUSER_MOVABLE|__GFP_ZERO)");
     check(Release::V4_13, Gfp::KERNEL, "0x14000c0(GFP_KERNEL)");

@@ -84,7 +84,7 @@ fn what_is_not_whole_or_not_modelled_is_refused_by_name() {
         "managed-underflow",
         &["-18130", "the kernel's own accounting is broken", "line 25"],
     );
-    is_refused("highmem", &["line 19", "zone HighMem", "stress judge"]);
+    is_refused("highmem", &["line 18", "zone HighMem", "stress judge"]);
     is_refused("64k-pages", &["64 KiB", "ranges of dmesg"]);
 }
 

@@ -323,7 +323,7 @@ fn every_fact_of_a_release_is_obeyed() {
 fn files_stay_readable() {
     const LIMIT: usize = 750;
     /// Longer files, and what they may have at most. Lower a figure when a file shrinks.
-    const LONGER: &[(&str, usize)] = &[("allocator/src/policy/release.rs", 787)];
+    const LONGER: &[(&str, usize)] = &[("allocator/src/policy/release.rs", 778)];
     let mut wrong = Vec::new();
     for (path, text) in sources(&["allocator", "workloads", "results", "report", "harness"]) {
         let lines = text.lines().count();

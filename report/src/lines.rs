@@ -408,6 +408,17 @@ pub fn fold_width(text: &str) -> Option<usize> {
         *lengths.entry(line.trim_end_matches('\r').chars().count()).or_default() += 1;
     }
     let (&width, &many) = lengths.last_key_value()?;
+    // What follows a full line is its rest, seldom a line of its own.
+    let mut before = 0;
+    let mut fresh = 0;
+    for line in text.lines().take(4000) {
+        let stripped = strip(unquoted(line));
+        fresh += usize::from(before == width && (stripped.had || begins(stripped.text)));
+        before = line.trim_end_matches('\r').chars().count();
+    }
+    if fresh * 4 > many {
+        return None;
+    }
     let near: usize = lengths.range(width.saturating_sub(12)..width).map(|(_, n)| n).sum();
     ((32..=400).contains(&width) && many >= 3 && many >= 2 * near).then_some(width)
 }

@@ -6,7 +6,7 @@
 //!
 //! **Source.** mm/oom_kill.c; include/linux/oom.h.
 //!
-//! **Differs.** No stack trace. `(null)` is printed for no nodemask.
+//! **Differs.** No stack trace. For no nodemask `(null)` is printed, up to 4.10 mems_allowed.
 
 use crate::nodemask::NodeMask;
 use crate::oom::OomControl;
@@ -60,6 +60,10 @@ impl Kernel {
         let mems = cx.task.mems_allowed.load();
         let cpuset_line = format!("{comm} cpuset={cpuset} mems_allowed={mems}");
         match self.policy.release.oom_header() {
+            OomHeader::NodemaskOrMems => {
+                let nodemask = nodes.map_or_else(|| mems.to_string(), NodeMask::to_string);
+                vec![format!("{invoked}, nodemask={nodemask}, {rest}"), cpuset_line]
+            }
             OomHeader::NodemaskTwoBlanks => {
                 vec![format!("{invoked}, nodemask={nodemask},  {rest}"), cpuset_line]
             }

@@ -7,8 +7,8 @@
 //! words can be compared with a real machine's (tests do).
 //!
 //! **Source.** mm/page_alloc.c, mm/show_mem.c: show_free_areas; lib/show_mem.c: show_mem. 6.1's form
-//! is checked against reports of a real kernel; when fields came and went in other releases is from
-//! memory.
+//! is checked against reports of a real kernel, 4.9's against four posted ones; when fields came and
+//! went in other releases is from memory.
 //!
 //! **Differs.** What the model does not have is 0: slab, writeback, bounce, kernel stacks, CMA.
 //! Pages of page tables are allocated, but not counted by node.
@@ -30,6 +30,15 @@ use crate::zone::{Wmark, Zone};
 struct Form {
     /// unstable: (up to 5.7).
     unstable: bool,
+    /// pages_scanned by node (up to 4.11).
+    pages_scanned: bool,
+    /// slab by zone (up to 4.12).
+    slab_by_zone: bool,
+    /// Zones are chosen by the asking task's mems_allowed, whatever the nodemask (up to 4.10), and
+    /// the lines of all nodes are printed.
+    by_mems_allowed: bool,
+    /// hugepages of all nodes (up to 5.19).
+    hugepages_of_all: bool,
     /// kernel_stack by node (5.9), by zone before.
     kernel_stack_by_node: bool,
     /// pagetables by node (5.11), by zone before.
@@ -54,6 +63,10 @@ impl Form {
     fn of(release: Release) -> Self {
         Self {
             unstable: release < Release::V5_10,
+            pages_scanned: release <= Release::V4_11,
+            slab_by_zone: release <= Release::V4_11,
+            by_mems_allowed: release < Release::V4_11,
+            hugepages_of_all: release < Release::V6_1,
             kernel_stack_by_node: release >= Release::V5_10,
             pagetables_by_node: release >= Release::V5_12,
             sec_pagetables: release >= Release::V6_1,
@@ -87,14 +100,16 @@ impl Kernel {
     /// highest zone is `highest`.
     pub fn mem_info(&self, cx: &Cx, nodes: Option<&NodeMask>, highest: ZoneIdx) -> Vec<String> {
         let form = Form::of(self.policy.release);
+        let nodes = nodes.filter(|_| !form.by_mems_allowed);
         let shown = nodes.copied().unwrap_or_else(|| cx.task.mems_allowed.load());
         let highest = if form.only_usable_zones { highest } else { ZoneIdx::Movable };
         let shows = |node: NodeId| shown.test(node);
         let zones = || self.populated_zones().filter(|z| shows(z.node()) && z.idx() <= highest);
         let mut lines = vec!["Mem-Info:".to_owned()];
         self.total_lines(&form, zones().map(free_pcp).sum(), &mut lines);
-        for node in self.machine.nodes.iter().map(|n| n.id).filter(|n| shows(*n)) {
-            if zones().any(|z| z.node() == node) {
+        for node in self.machine.nodes.iter().map(|n| n.id) {
+            let is_all = form.by_mems_allowed && self.populated_zones().any(|z| z.node() == node);
+            if is_all || zones().any(|z| z.node() == node) {
                 lines.push(self.node_line(&form, node));
             }
         }
@@ -105,7 +120,8 @@ impl Kernel {
         for zone in zones() {
             lines.push(free_blocks_line(zone));
         }
-        for node in self.n_memory.load().iter().filter(|n| shows(*n)) {
+        let has_hugepages = |n: &NodeId| form.hugepages_of_all || shows(*n);
+        for node in self.n_memory.load().iter().filter(has_hugepages) {
             for size_kb in [1_048_576, 2048] {
                 lines.push(format!(
                     "Node {node} hugepages_total=0 hugepages_free=0 hugepages_surp=0 \
@@ -172,6 +188,7 @@ impl Kernel {
         );
         for (printed, field) in [
             (form.unstable, " unstable:0kB"),
+            (form.pages_scanned, " pages_scanned:0"),
             (form.kernel_stack_by_node, " kernel_stack:0kB"),
             (form.pagetables_by_node, " pagetables:0kB"),
             (form.sec_pagetables, " sec_pagetables:0kB"),
@@ -273,6 +290,9 @@ fn zone_line(form: &Form, cx: &Cx, zone: &Zone) -> String {
         kb(zone.managed_pages()),
         on(Lru::Unevictable),
     );
+    if form.slab_by_zone {
+        line.push_str(" slab_reclaimable:0kB slab_unreclaimable:0kB");
+    }
     if !form.kernel_stack_by_node {
         line.push_str(" kernel_stack:0kB");
     }

@@ -239,6 +239,11 @@ fn the_time_from_kill_to_free_is_recorded_once() {
 fn the_first_lines_have_each_release_s_form() {
     for (release, expected) in [
         (
+            Release::V4_9,
+            "asker invoked oom-killer: gfp_mask=0x24000c0(GFP_KERNEL), nodemask=0-1, order=0, \
+             oom_score_adj=5",
+        ),
+        (
             Release::V4_13,
             "asker invoked oom-killer: gfp_mask=0x14000c0(GFP_KERNEL), nodemask=(null),  order=0, \
              oom_score_adj=5",

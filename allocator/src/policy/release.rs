@@ -54,8 +54,6 @@ use Release::{
     V6_19,
 };
 
-use crate::gfp::GfpLayout;
-
 impl Release {
     /// All releases, the oldest first.
     pub const ALL: [Self; 16] = [
@@ -235,7 +233,9 @@ pub enum Badness {
 /// The `invoked oom-killer` line (docs/kernel/oom.md#e6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomHeader {
-    /// With nodemask, two blanks before order. Up to 4.14.
+    /// With nodemask, which is mems_allowed where there is none, one blank before order. Up to 4.10.
+    NodemaskOrMems,
+    /// With nodemask, two blanks before order. 4.11 to 4.14.
     NodemaskTwoBlanks,
     /// With nodemask, one blank. 4.17 to 4.19.
     NodemaskOneBlank,
@@ -473,17 +473,6 @@ impl Release {
         self < V6_4
     }
 
-    /// Values of the gfp bits in print.
-    pub fn gfp_layout(self) -> GfpLayout {
-        if self >= V5_4 {
-            GfpLayout::V5_2
-        } else if self >= V4_18 {
-            GfpLayout::V4_18
-        } else {
-            GfpLayout::V4_4
-        }
-    }
-
     /// Has GFP_NOWAIT __GFP_NOWARN (6.12 at the latest)?
     pub fn nowait_has_nowarn(self) -> bool {
         self >= V6_12
@@ -675,8 +664,10 @@ impl Release {
             OomHeader::Summary
         } else if self >= V4_18 {
             OomHeader::NodemaskOneBlank
-        } else {
+        } else if self >= V4_11 {
             OomHeader::NodemaskTwoBlanks
+        } else {
+            OomHeader::NodemaskOrMems
         }
     }
 

@@ -15,6 +15,7 @@ pub mod explain;
 mod history;
 pub mod input;
 mod request;
+mod shortage;
 pub mod text;
 pub mod victim;
 pub mod zones;

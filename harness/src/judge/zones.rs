@@ -311,7 +311,8 @@ fn highatomic(zone: &Zone, asked: &Asked, has_letter: bool) -> Option<u64> {
             .or_else(|| pages("reserved_highatomic").filter(|r| *r == 0));
     }
     pages("reserved_highatomic").or_else(|| {
-        let none = zone.blocks.is_some() && !has_letter && asked.number.prints_highatomic();
+        // A list without a free block of it: what of it may be in use is not told before 5.6.
+        let none = zone.blocks.is_some() && !has_letter;
         none.then_some(0)
     })
 }
