@@ -15,7 +15,7 @@
 use crate::gfp::{AllocFlags, Gfp, MigrateType, NAMES, gfp_to_alloc_flags_cma};
 use crate::ids::MAX_PAGE_ORDER;
 use crate::policy::{Number, Release};
-use crate::watermark::{Lists, WatermarkRules, ZoneLevel, zone_watermark_ok};
+use crate::zone::watermark::{Lists, WatermarkRules, ZoneLevel, zone_watermark_ok};
 
 /// Larger figures are broken; sums of what is below don't overflow.
 const MOST: u64 = 1 << 60;
