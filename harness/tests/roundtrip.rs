@@ -3,14 +3,14 @@
 
 use allocator::gfp::{Gfp, MigrateType, Wmark};
 use allocator::ids::{CpuId, NodeId, Pfn};
-use allocator::kernel::{Kernel, KernelConfig};
 use allocator::machine::Machine;
 use allocator::oom::OomControl;
 use allocator::page_alloc::Nodemask;
 use allocator::policy::{Policy, Release};
+use allocator::run::kernel::{Kernel, KernelConfig};
+use allocator::run::task::Cx;
 use allocator::sync::Arc;
 use allocator::sync::atomic::Ordering;
-use allocator::task::Cx;
 use harness::judge::{Class, judge_text};
 
 const STATES: usize = 10_000;
