@@ -161,7 +161,6 @@ mod tests {
                 (number.fast_leaves_highatomic(), release.watermark_fast_leaves_highatomic()),
                 (number.has_insane_cpuset_test(), release.has_insane_cpuset_test()),
                 (number.page_fault_kills(), release.page_fault_oom_kills()),
-                (number.sacrifices_child(), release.sacrifices_child()),
                 (number.tie_goes_to_later(), release.oom_tie_goes_to_later()),
                 (number.has_fractions(), !release.has_gfp_atomic()),
             ];
