@@ -63,7 +63,7 @@ pub enum Command {
     Explore(Box<super::explore::ExploreCommand>),
     /// Find the change, and so the commit, that cures what an old policy shows.
     Bisect(super::bisect::BisectCommand),
-    /// Find the steps of the model in a real kernel.
+    /// Try a finding of the model on a real kernel, or find its steps there.
     Confirm(super::confirm::ConfirmCommand),
     /// Compare saved runs: what changed, how sure that is, whether it passes a gate.
     Compare(super::compare::CompareCommand),

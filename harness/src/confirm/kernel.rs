@@ -52,6 +52,23 @@ impl Kernel {
             .ok_or_else(|| at(format!("{version} is older than the oldest release modelled")))?;
         Ok(Self { vmlinux, btf, version, release })
     }
+
+    /// The image to boot: `--image`, or the only one below `dir`.
+    ///
+    /// # Errors
+    /// No or several images (exit 2).
+    pub fn image(&self, dir: Option<&Path>, image: Option<&Path>) -> Result<PathBuf, Stop> {
+        match (image, dir) {
+            (Some(path), _) if path.is_file() => Ok(path.to_owned()),
+            (Some(path), _) => {
+                Err(Stop::usage(format!("--image {}: no such file", path.display())))
+            }
+            (None, Some(dir)) => only(dir, "a vmlinuz or bzImage", |n| {
+                n == "bzImage" || n == "vmlinuz" || n.starts_with("vmlinuz-")
+            }),
+            (None, None) => Err(Stop::usage("--vmlinux without --image: nothing to boot")),
+        }
+    }
 }
 
 /// The only file below `dir` (three levels: a build tree has its image in arch/x86/boot, packages

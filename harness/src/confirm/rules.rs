@@ -115,8 +115,10 @@ pub const RULES: &[Rule] = &[
     at(P::D4Nodemask, BY_POLICY, Before("__alloc_pages", 0)),
     at(P::D4Nodemask, BY_POLICY, BeforeIn("", "__alloc_pages_nodemask", 0)),
     at(P::D4Nodemask, BY_POLICY, Before("__alloc_pages_nodemask", 0)),
-    at(P::B3FastZone, ALLOC, Before("get_page_from_freelist", 0)),
-    at(P::B3CpusetWord, GPFL, Before("__next_zones_zonelist", 0)),
+    // The kernel reads a mask of one word at once: behind the model's last word comes the walk.
+    at(P::B3CpusetWord, ALLOC, Before("get_page_from_freelist", 0)),
+    // The walk has taken the zone out of its entry.
+    at(P::B3FastZone, GPFL, Inline("zone_watermark_fast", 0)),
     at(P::S1Cookies, SLOW, Inline("gfp_to_alloc_flags", 0)),
     at(P::S1Cookies, SLOW, Inline("first_zones_zonelist", 0)),
     at(P::S1Cookies, SLOW, Before("__next_zones_zonelist", 0)),

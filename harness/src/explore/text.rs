@@ -205,7 +205,10 @@ pub fn story(done: &Done, told: &Told) -> String {
     }
     match (file, &done.searched) {
         (Some(file), _) => {
-            tail.push(format!("Replay   stress explore --replay {}", file.display()))
+            tail.push(format!("Replay   stress explore --replay {}", file.display()));
+            if crate::confirm::recipe::find(done.subject.name()).is_some() {
+                tail.push(format!("Confirm  stress confirm {} --kernel DIR", file.display()));
+            }
         }
         (None, Searched::Family(name)) => {
             tail.push(format!("Again    stress explore --family {name} --variant {}", done.policy));
