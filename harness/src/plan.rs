@@ -106,6 +106,8 @@ pub struct Plan {
     pub patience: Patience,
     /// What is slowed down on purpose.
     pub slow_down: Vec<SlowDown>,
+    /// Are lock times wanted?
+    pub locks: bool,
 }
 
 impl From<WorkloadError> for Stop {
@@ -137,6 +139,13 @@ impl Plan {
         };
         slow_down::check(&args.verdict.slow_down, variants.len(), info.ops).map_err(Stop::usage)?;
         let mut notes: Vec<String> = Vec::new();
+        if args.model.locks {
+            notes.push(
+                "--locks: fast paths run in their copy with race points, and every lock looks at the \
+                 clock: compare latencies with runs that have it, too"
+                    .to_owned(),
+            );
+        }
         notes.extend(args.verdict.slow_down.iter().map(|s| format!("--slow-down {s}, on purpose")));
         let (workload, machine, machine_spec) = match replayed {
             Some(Replayed { workload, machine, spec, notes: own }) => {
@@ -180,7 +189,7 @@ impl Plan {
         let mut config = config(&args.model)?;
         workload.configure(&mut config, &options);
         // All variants of a comparison run the same copy of the fast paths.
-        config.instrumented |= !config.amplify.is_empty();
+        config.instrumented |= !config.amplify.is_empty() || args.model.locks;
         config.instrumented |= variants.iter().any(|v| config.counts_inside(&v.policy));
         Ok(Self {
             workload,
@@ -203,6 +212,7 @@ impl Plan {
             lockup: None,
             patience: Patience::default(),
             slow_down: args.verdict.slow_down.clone(),
+            locks: args.model.locks,
         })
     }
 

@@ -23,7 +23,8 @@ use crate::nodemask::{AtomicNodeMask, NodeMask};
 use crate::run::kernel::Kernel;
 use crate::run::task::Task;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::lock::named;
+use crate::sync::{Arc, Lock, Mutex, Weak};
 
 pub use crate::policy::cpuset::AllowedLists;
 pub use tasks::Migration;
@@ -242,9 +243,9 @@ pub struct CpusetTree {
     v2: AtomicBool,
     nr_node_ids: usize,
     /// cpuset_mutex.
-    mutex: Mutex<()>,
+    mutex: Lock<named::Cpuset, ()>,
     /// callback_lock: guards masks for readers that can't take the mutex.
-    callback_lock: Mutex<()>,
+    callback_lock: Lock<named::Callback, ()>,
     /// cpuset_being_rebound: the address of the cpuset that T1 to T4 walk, 0 for none.
     being_rebound: AtomicUsize,
     /// cpuset_migrate_mm_wq.
@@ -264,8 +265,8 @@ impl CpusetTree {
             count: AtomicUsize::new(0),
             v2: AtomicBool::new(false),
             nr_node_ids,
-            mutex: Mutex::new(()),
-            callback_lock: Mutex::new(()),
+            mutex: Lock::new(()),
+            callback_lock: Lock::new(()),
             being_rebound: AtomicUsize::new(0),
             migrations: Mutex::new(Vec::new()),
             copies_left: AtomicU64::new(u64::MAX),

@@ -20,6 +20,7 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Task};
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::sync::{self, Arc};
 
 /// Pages of an address space that are to follow its cpuset (T3d).
@@ -251,6 +252,7 @@ impl Kernel {
         cs: &Arc<Cpuset>,
         tasks: &[Arc<Task>],
     ) -> Result<(), CpusetError> {
+        let _role = As::role(Role::Writer);
         let result = {
             let _mutex = self.cpusets.mutex.lock();
             if !cs.online.load(Ordering::Relaxed) {

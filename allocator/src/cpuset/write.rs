@@ -15,6 +15,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 
 /// A cpuset as it would be after a change.
 struct Trial<'a> {
@@ -35,6 +36,7 @@ impl Kernel {
         cs: &Arc<Cpuset>,
         mems: &NodeMask,
     ) -> Result<(), CpusetError> {
+        let _role = As::role(Role::Writer);
         let result = {
             // W1
             let _mutex = self.cpusets.mutex.lock();

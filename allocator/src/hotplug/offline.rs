@@ -15,6 +15,7 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::zone::Zone;
 use crate::zone::buddy::FreeTo;
 use crate::zone::frame::{FrameKind, FrameState, flag};
@@ -51,6 +52,7 @@ impl Kernel {
         block: BlockId,
         stats: &mut OfflineStats,
     ) -> Result<(), HotplugError> {
+        let _role = As::role(Role::Writer);
         let _hotplug = self.mem_hotplug_lock.lock();
         let (first, pages) = self.block_range(block);
         let zone = self.online_zone_of(block)?;

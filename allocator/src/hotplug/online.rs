@@ -11,6 +11,7 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::zone::Zone;
 use crate::zone::frame::FrameKind;
 
@@ -20,6 +21,7 @@ impl Kernel {
     /// # Errors
     /// -EINVAL if it is online, -EHWPOISON if a page of it is poisoned (6.2+).
     pub fn online_pages(&self, cx: &Cx, block: BlockId) -> Result<(), HotplugError> {
+        let _role = As::role(Role::Writer);
         let _hotplug = self.mem_hotplug_lock.lock();
         let found = self.hotplug.offline.lock().iter().find(|o| o.block == block).copied();
         let Some(offline) = found else { return Err(HotplugError::SameState(block.0)) };

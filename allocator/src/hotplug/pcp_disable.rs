@@ -9,14 +9,15 @@
 use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
-use crate::sync::MutexGuard;
+use crate::sync::LockGuard;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::named;
 use crate::zone::Zone;
 
 /// pcplists of a zone are disabled while this lives.
 #[derive(Debug)]
 pub struct PcpDisabled<'k> {
-    _guard: MutexGuard<'k, ()>,
+    _guard: LockGuard<'k, named::PcpBatchHigh, ()>,
 }
 
 impl Kernel {

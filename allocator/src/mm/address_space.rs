@@ -21,7 +21,8 @@ use crate::mm::page_table::PageTable;
 use crate::mm::vma::{VmaIndex, VmaTree};
 use crate::run::kernel::Kernel;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{self, Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Stamp};
+use crate::sync::lock::named;
+use crate::sync::{self, Arc, Mutex, RwSem, RwSemReadGuard, RwSemWriteGuard, Stamp};
 
 /// `mm->flags`.
 pub mod mmf {
@@ -104,7 +105,7 @@ impl SkipBy {
 pub struct Mm {
     /// Its number, from 1.
     pub id: u32,
-    mmap_lock: RwLock<VmaTree>,
+    mmap_lock: RwSem<named::Mmap, VmaTree>,
     /// For lookups without mmap_lock (6.4+).
     pub(crate) vma_index: Option<Arc<VmaIndex>>,
     /// Its page tables.
@@ -146,7 +147,7 @@ impl Kernel {
         let index = self.policy.release.has_vma_locks().then(Arc::<VmaIndex>::default);
         Arc::new(Mm {
             id: self.mm.take_id(),
-            mmap_lock: RwLock::new(VmaTree::new(index.clone())),
+            mmap_lock: RwSem::new(VmaTree::new(index.clone())),
             vma_index: index,
             page_table: PageTable::default(),
             slab: Mutex::default(),
@@ -315,21 +316,21 @@ impl Mm {
 }
 
 /// mmap_lock held for reading.
-pub type MmapReadGuard<'a> = RwLockReadGuard<'a, VmaTree>;
+pub type MmapReadGuard<'a> = RwSemReadGuard<'a, named::Mmap, VmaTree>;
 
 /// mmap_lock held for writing.
 #[derive(Debug)]
 pub struct MmapWriteGuard<'a> {
     mm: &'a Mm,
     /// None only while the guard is dropped or given up.
-    tree: Option<RwLockWriteGuard<'a, VmaTree>>,
+    tree: Option<RwSemWriteGuard<'a, named::Mmap, VmaTree>>,
     is_exit: bool,
 }
 
 impl<'a> MmapWriteGuard<'a> {
     /// Lets readers in and stays one (`mmap_write_downgrade`).
     pub fn downgrade(mut self) -> MmapReadGuard<'a> {
-        RwLockWriteGuard::downgrade(self.tree.take().expect("the guard is not dropped yet"))
+        RwSemWriteGuard::downgrade(self.tree.take().expect("the guard is not dropped yet"))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Process, pf};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 
 impl Kernel {
     /// Ends current's use of its address space (`exit_mm`); the last user tears it down.
@@ -85,6 +86,7 @@ impl Kernel {
     }
 
     fn exit_mmap(&self, cx: &Cx, mm: &Mm) {
+        let _role = As::role(Role::Exit);
         self.policy.exit.tear_down(Teardown::new(self, cx, mm));
     }
 }

@@ -26,6 +26,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::zone::frame::flag;
 
 /// What a fault came to.
@@ -55,6 +56,7 @@ impl Kernel {
             Pte::File(_) | Pte::Zero if !write => return Fault::Present,
             Pte::None | Pte::File(_) | Pte::Zero | Pte::Swap(_) => {}
         }
+        let _role = As::role(Role::Fault);
         loop {
             // On the way back to user mode a fatal signal is delivered.
             if cx.task.process.is_killed() {

@@ -21,6 +21,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::add_pages;
 use crate::zone::frame::flag;
 
 /// Pages on their way out.
@@ -127,6 +128,7 @@ impl Kernel {
     ) -> Vpn {
         let locked_area = vma.has(VmFlags::LOCKED);
         let mut gone = [0i64; 4];
+        let unmapped_before = gather.unmapped;
         let mut entries = table.ptl.lock();
         while at < stop && !gather.is_full() {
             let entry = std::mem::take(&mut entries[PteTable::idx(at)]);
@@ -152,6 +154,7 @@ impl Kernel {
             gather.unmapped += 1;
             gather.push(pfn);
         }
+        add_pages(gather.unmapped - unmapped_before);
         for kind in [Rss::File, Rss::Anon, Rss::Swap, Rss::Shmem] {
             if gone[kind as usize] != 0 {
                 mm.add_rss(kind, -gone[kind as usize]);

@@ -20,6 +20,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 
 /// First page above what mmap gives out.
 pub const MMAP_BASE: Vpn = Vpn(0xff00_0000);
@@ -99,6 +100,7 @@ impl Kernel {
         flags: VmFlags,
         mapping: Option<(Arc<Mapping>, u32)>,
     ) -> Result<(), MapError> {
+        let _role = As::role(Role::Writer);
         self.reserve_vmas(cx, mm, tree, 1)?;
         let end = start.plus(pages);
         tree.insert(Arc::new(Vma::new((start, end), flags, mapping, None)));
@@ -146,6 +148,7 @@ impl Kernel {
     /// # Errors
     /// [`MapError::Invalid`]; [`MapError::OutOfMemory`] if a split fails, with nothing unmapped.
     pub fn munmap(&self, cx: &Cx, mm: &Mm, start: Vpn, pages: u32) -> Result<(), MapError> {
+        let _role = As::role(Role::Writer);
         let end = range_end(start, pages)?;
         let mut tree = mm.mmap_write_lock();
         let removed = self.detach_range(cx, mm, &mut tree, start, end)?;
@@ -256,6 +259,7 @@ impl Kernel {
         end: Vpn,
         lock: bool,
     ) -> Result<(), MapError> {
+        let _role = As::role(Role::Writer);
         let mut tree = mm.mmap_write_lock();
         if has_hole(&tree, start, end) {
             return Err(MapError::OutOfMemory);

@@ -23,6 +23,7 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::Arc;
+use crate::sync::lock::{As, Role};
 
 bitflags! {
     /// `MPOL_MF_*`, by the ABI's bits.
@@ -97,6 +98,7 @@ impl Kernel {
         spec: &PolicySpec,
         mut flags: MbindFlags,
     ) -> Result<(), MbindError> {
+        let _role = As::role(Role::Writer);
         // M1
         if flags.contains(MbindFlags::MOVE_ALL) && cx.task.process.uid != 0 {
             return Err(MbindError::NotPermitted);

@@ -20,7 +20,8 @@ use crate::reclaim::swap::SwapEntry;
 use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, RwLock, Weak};
+use crate::sync::lock::named;
+use crate::sync::{Arc, Lock, RwSem, Weak};
 
 /// Entries of a table.
 pub const PTRS_PER_PTE: u32 = 512;
@@ -67,7 +68,7 @@ pub struct PteTable {
     /// Whose it is.
     pub(crate) mm: Weak<Mm>,
     /// Entries, under the page-table lock.
-    pub ptl: Mutex<Box<[Pte; PTRS_PER_PTE as usize]>>,
+    pub ptl: Lock<named::Ptl, Box<[Pte; PTRS_PER_PTE as usize]>>,
     /// Generation in which it was freed; 0: alive.
     freed: AtomicU32,
 }
@@ -104,7 +105,7 @@ struct Tables {
 #[derive(Debug, Default)]
 pub struct PageTable {
     /// page_table_lock: guards which tables there are, not what is in them.
-    tables: RwLock<Tables>,
+    tables: RwSem<named::PageTable, Tables>,
     nr_ptes: AtomicU64,
     nr_pmds: AtomicU64,
 }
@@ -182,7 +183,7 @@ impl Kernel {
                 frame: page,
                 first: Vpn(vpn.0 / PTRS_PER_PTE * PTRS_PER_PTE),
                 mm: Arc::downgrade(mm),
-                ptl: Mutex::new(Box::new([Pte::None; PTRS_PER_PTE as usize])),
+                ptl: Lock::new(Box::new([Pte::None; PTRS_PER_PTE as usize])),
                 freed: AtomicU32::new(0),
             })
         });

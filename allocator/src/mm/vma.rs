@@ -20,7 +20,8 @@ use crate::mempolicy::Mempolicy;
 use crate::mm::Vpn;
 use crate::mm::mapping::Mapping;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::sync::{Arc, RwLock};
+use crate::sync::lock::named;
+use crate::sync::{Arc, RwLock, RwSem};
 
 bitflags! {
     /// `vm_flags`, as far as the model looks at them.
@@ -54,7 +55,7 @@ pub struct Vma {
     offset: u32,
     mapping: Option<Arc<Mapping>>,
     /// The per-area lock (6.4+). In older releases mmap_lock excludes all that would contend here.
-    pub lock: RwLock<VmaLocked>,
+    pub lock: RwSem<named::Vma, VmaLocked>,
     /// A page was faulted in once (`anon_vma` is there): faults may do without mmap_lock.
     has_anon_vma: AtomicBool,
     /// Off the tree: a fault that found it without mmap_lock starts again.
@@ -82,7 +83,7 @@ impl Vma {
             flags: AtomicU32::new(flags.bits()),
             offset,
             mapping,
-            lock: RwLock::new(VmaLocked { policy }),
+            lock: RwSem::new(VmaLocked { policy }),
             has_anon_vma: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             freed: AtomicU32::new(0),
@@ -177,7 +178,7 @@ impl Vma {
             flags: AtomicU32::new(self.flags().bits()),
             offset: self.offset,
             mapping: self.mapping.clone(),
-            lock: RwLock::new(VmaLocked { policy }),
+            lock: RwSem::new(VmaLocked { policy }),
             has_anon_vma: AtomicBool::new(self.has_anon_vma()),
             detached: AtomicBool::new(false),
             freed: AtomicU32::new(0),

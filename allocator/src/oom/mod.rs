@@ -43,14 +43,15 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Process, WaitQueue, pf};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{self, Arc, Mutex, Stamp};
+use crate::sync::lock::named;
+use crate::sync::{self, Arc, Lock, Mutex, Stamp};
 use crate::zonelist::Zonelist;
 
 /// Global state of the OOM killer.
 #[derive(Debug, Default)]
 pub struct OomState {
     /// oom_lock: only trylocked by the allocator.
-    pub lock: Mutex<()>,
+    pub lock: Lock<named::Oom, ()>,
     /// oom_killer_disabled: no kills while the machine is frozen.
     pub disabled: AtomicBool,
     /// oom_victims: marked threads that still have their mm.

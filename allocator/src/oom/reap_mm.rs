@@ -17,6 +17,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Process};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 
 /// What a walk over a dying mm did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +102,7 @@ impl Kernel {
     /// # Errors
     /// [`MreleaseError`].
     pub fn process_mrelease(&self, cx: &Cx, victim: &Arc<Process>) -> Result<u64, MreleaseError> {
+        let _role = As::role(Role::Mrelease);
         let rules = self.reaper_rules();
         let holds_users = match rules.mrelease {
             Mrelease::None => return Err(MreleaseError::Missing),

@@ -20,6 +20,7 @@ use crate::run::clock::NS_PER_MS;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Task, pf};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::lock::{As, Role};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// MAX_OOM_REAP_RETRIES.
@@ -227,6 +228,7 @@ impl Kernel {
 
     /// `oom_reap_task`: up to ten attempts, then SKIP in any case.
     fn oom_reap_task(&self, cx: &Cx, Victim { task, mm }: &Victim) {
+        let _role = As::role(Role::Reaper);
         let rules = self.reaper_rules();
         let mut by = SkipBy::ReaperWalked;
         let mut done = false;

@@ -10,6 +10,7 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, count};
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role, SectionHold, add_pages};
 use crate::zone::buddy::{FreeTo, FreedBlocks, Run};
 use crate::zone::frame::{FrameKind, FrameState, flag};
 use crate::zone::pcp::{Pcp, PcpLists, PcpRules};
@@ -44,6 +45,7 @@ impl Kernel {
     pub fn free_unref_page(&self, cx: &Cx, pfn: Pfn, order: u8) {
         if self.instrumented {
             self.allocator_enter(cx);
+            let _role = As::role_if_none(Role::Free);
             self.free_unref_page_inner::<true>(cx, pfn, order);
             self.allocator_leave(cx);
         } else {
@@ -102,10 +104,12 @@ impl Kernel {
             cx.event(Point::PfTrylock, [u64::from(pfn.0), 0, 0]);
             return self.free_one_page(cx, zone, pfn, order, block.migratetype());
         };
+        let held = R.then(|| SectionHold::entered(pcp));
         let left =
             self.free_commit::<R>(cx, zone, pcp, &mut lists, pfn, order, pindex, migratetype);
         pcp.check_count(&lists);
         drop(lists);
+        drop(held);
         if R {
             self.point(cx, Point::P5Leave);
         }
@@ -126,6 +130,7 @@ impl Kernel {
         let batch = pcp.batch.load(Ordering::Relaxed).max(1);
         while left > 0 {
             let Some(mut lists) = self.pcp_enter(cx, zone, pcp) else { break };
+            let held = SectionHold::entered(pcp);
             if pcp.count() == 0 {
                 break;
             }
@@ -133,6 +138,7 @@ impl Kernel {
             self.free_pcppages_bulk(cx, zone, pcp, &mut lists, step, pindex);
             left -= step;
             drop(lists);
+            drop(held);
         }
         self.clear_below_high(zone);
     }
@@ -245,6 +251,7 @@ impl Kernel {
         if pages == 0 {
             return;
         }
+        let _role = As::role_if_none(Role::Free);
         let (freed, blocks) = if self.pcp_rules.bulk_under_lock {
             self.bulk_from(cx, zone, lists, pages, pindex)
         } else {
@@ -301,6 +308,7 @@ impl Kernel {
                 break;
             }
         }
+        add_pages(u64::from(taken));
         (taken, blocks)
     }
 
@@ -335,6 +343,7 @@ impl Kernel {
             self.free_under_lock(cx, zone, &mut locked, pfn, state.order(), state.cached_type());
             freed_blocks += 1;
         }
+        add_pages(u64::from(freed));
         (freed, freed_blocks)
     }
 
@@ -379,8 +388,10 @@ impl Kernel {
         order: u8,
         migratetype: MigrateType,
     ) {
+        let _role = As::role_if_none(Role::Free);
         let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
         self.free_under_lock(cx, zone, &mut locked, pfn, order, migratetype);
+        add_pages(1 << order);
         drop(locked);
         let vm = &self.cpus[cx.cpu().index()].vm;
         vm.pgfree.fetch_add(1 << order, Ordering::Relaxed);

@@ -32,6 +32,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::zonelist::Zonelist;
 
 /// `ac->nodemask`: nothing, the live mask of a policy or of the task, or a mask of the caller's.
@@ -145,6 +146,7 @@ impl Kernel {
         self.with_newest_allowed(cx, || {
             if self.instrumented {
                 self.allocator_enter(cx);
+                let _role = As::role_if_none(Role::Alloc);
                 let page = self.request::<true, true>(cx, gfp, order, preferred_nid, nodemask);
                 self.allocator_leave(cx);
                 page

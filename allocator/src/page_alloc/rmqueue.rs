@@ -10,6 +10,7 @@ use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, count};
 use crate::sync::SectionGuard;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role, SectionHold, add_pages};
 use crate::zone::frame::{Frame, FrameState, flag};
 use crate::zone::pcp::{Pcp, PcpLists};
 use crate::zone::{Zone, zone_flag};
@@ -69,9 +70,11 @@ impl Kernel {
                 self.point(cx, Point::P2Enter);
             }
             if let Some(mut lists) = self.pcp_enter(cx, zone, pcp) {
+                let held = R.then(|| SectionHold::entered(pcp));
                 let pfn = self.rmqueue_pcplist::<R>(cx, zone, pcp, &mut lists, pindex, req);
                 pcp.check_count(&lists);
                 drop(lists);
+                drop(held);
                 if R {
                     self.point(cx, Point::P5Leave);
                 }
@@ -130,9 +133,10 @@ impl Kernel {
         let below_high = zone.has_flag(zone_flag::BELOW_HIGH);
         let blocks = pcp.refill_blocks(lists, &self.pcp_rules, req.order, below_high);
         let mut fallback = crate::zone::buddy::Fallback::default();
+        let _role = As::role_if_none(Role::Alloc);
         let got = {
             let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
-            self.buddy(zone).rmqueue_bulk(
+            let got = self.buddy(zone).rmqueue_bulk(
                 &mut locked,
                 cx.cpu(),
                 req.order,
@@ -141,7 +145,9 @@ impl Kernel {
                 req.migratetype,
                 req.alloc_flags.contains(AllocFlags::NOFRAGMENT),
                 &mut fallback,
-            )
+            );
+            add_pages(u64::from(got << req.order));
+            got
         };
         self.count_fallback(cx, fallback);
         if self.instrumented {
@@ -162,6 +168,7 @@ impl Kernel {
         let flags = req.alloc_flags;
         let buddy = self.buddy(zone);
         let mut fallback = crate::zone::buddy::Fallback::default();
+        let _role = As::role_if_none(Role::Alloc);
         let pfn = {
             let mut locked = zone.lock.lock(|| count(&cx.stats.zone_lock_waits, 1));
             let l = &mut *locked;
@@ -184,6 +191,7 @@ impl Kernel {
                         .map(|pfn| (pfn, MigrateType::HighAtomic))
                 });
             got.map(|(pfn, from)| {
+                add_pages(1 << req.order);
                 buddy.account(l, cx.cpu(), -(1 << req.order), from);
                 self.frames.get(pfn).set_state(new_page_state(req.order, flags));
                 if zone.nr_isolate_pageblock.load(Ordering::Relaxed) != 0 {

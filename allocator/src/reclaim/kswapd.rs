@@ -18,6 +18,7 @@ use crate::run::clock::NS_PER_MS;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, pf};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::lock::{As, Role};
 use crate::sync::{Condvar, Mutex};
 use crate::zone::{Wmark, Zone, zone_flag};
 
@@ -180,6 +181,7 @@ impl Kernel {
     /// The body of a node's kswapd thread: returns when the run is aborted or
     /// [`Kernel::stop_kswapds`] was called.
     pub fn kswapd_main(&self, cx: &Cx, node: NodeId) {
+        let _role = As::role(Role::Kswapd);
         let kswapd = &self.reclaim.nodes[node.index()].kswapd;
         cx.task.set(pf::MEMALLOC | pf::KTHREAD);
         kswapd.running.store(true, Ordering::Relaxed);

@@ -22,7 +22,8 @@ use crate::ids::{CpuId, NodeId, Pfn};
 use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::lock::named;
+use crate::sync::{Lock, LockGuard};
 use crate::zone::Zone;
 use crate::zone::frame::{FrameList, FrameState, flag};
 
@@ -78,7 +79,7 @@ impl Lru {
 #[derive(Debug, Default)]
 pub struct NodeLru {
     /// lru_lock.
-    lock: Mutex<()>,
+    lock: Lock<named::Lru, ()>,
     /// Changed under the lock; the most recent page is at the head.
     lists: [FrameList; NR_LRU_LISTS],
 }
@@ -87,7 +88,7 @@ pub struct NodeLru {
 #[derive(Debug)]
 pub struct LruLocked<'a> {
     lists: &'a [FrameList; NR_LRU_LISTS],
-    _guard: MutexGuard<'a, ()>,
+    _guard: LockGuard<'a, named::Lru, ()>,
 }
 
 impl NodeLru {
@@ -108,13 +109,13 @@ impl LruLocked<'_> {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct LruBatch {
-    pages: Mutex<Vec<Pfn>>,
+    pages: Lock<named::LruBatch, Vec<Pfn>>,
 }
 
 impl LruBatch {
     /// An empty batch.
     pub fn new(pages: usize) -> Self {
-        Self { pages: Mutex::new(Vec::with_capacity(pages)) }
+        Self { pages: Lock::new(Vec::with_capacity(pages)) }
     }
 }
 

@@ -9,7 +9,8 @@
 
 use crate::ids::{CpuId, MAX_NR_ZONES, NodeId};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::lock::named;
+use crate::sync::{Arc, Condvar, Lock, Mutex};
 
 /// Event counters by their /proc/vmstat names; each CPU writes its own.
 #[derive(Debug, Default)]
@@ -147,7 +148,7 @@ pub struct Cpu {
     pub online: AtomicBool,
     /// "Interrupts off": held by code outside pcp sections that runs with interrupts off, and by
     /// the handler of an interrupt.
-    pub irq_section: Mutex<()>,
+    pub irq_section: Lock<named::Irq, ()>,
     /// Interrupts that are due.
     pub pending_irqs: AtomicU32,
     /// Work to run on this CPU.
@@ -166,7 +167,7 @@ impl Cpu {
             id,
             node,
             online: AtomicBool::new(true),
-            irq_section: Mutex::new(()),
+            irq_section: Lock::new(()),
             pending_irqs: AtomicU32::new(0),
             work: WorkQueue::default(),
             has_thread: AtomicBool::new(false),

@@ -18,13 +18,14 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, count};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::lock::named;
+use crate::sync::{Lock, LockGuard, Mutex};
 
 /// The console.
 #[derive(Debug, Default)]
 pub struct Console {
     /// port->lock of the serial port, which a pty write holds, too.
-    port_lock: Mutex<()>,
+    port_lock: Lock<named::Port, ()>,
     /// A zonelist writer prints and waits for port->lock.
     writer_waits: AtomicBool,
     /// The last lines, for reports and tests.
@@ -45,7 +46,7 @@ impl Console {
 #[derive(Debug)]
 pub struct IrqsOff<'k> {
     cx: &'k Cx,
-    _section: Option<MutexGuard<'k, ()>>,
+    _section: Option<LockGuard<'k, named::Irq, ()>>,
 }
 
 impl Drop for IrqsOff<'_> {
@@ -147,7 +148,7 @@ impl Kernel {
     }
 
     /// Takes port->lock, unless the run is aborted meanwhile.
-    fn lock_port(&self) -> Option<MutexGuard<'_, ()>> {
+    fn lock_port(&self) -> Option<LockGuard<'_, named::Port, ()>> {
         if cfg!(feature = "explore") {
             return Some(self.console.port_lock.lock());
         }

@@ -36,7 +36,8 @@ use crate::run::irq::Console;
 use crate::run::stop_machine::StopMachine;
 use crate::run::task::{Cx, Process, ProcessList, Task};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, SeqCount};
+use crate::sync::lock::named;
+use crate::sync::{Arc, Lock, Mutex, SeqCount};
 use crate::zone::Zone;
 use crate::zone::buddy::{Buddy, BuddyRules, FreeTo};
 use crate::zone::frame::{FrameTable, FrameTableError};
@@ -212,7 +213,7 @@ pub struct Kernel {
     /// zonelist_update_seq.
     pub zonelist_update_seq: SeqCount,
     /// The seqlock's own spinlock.
-    pub zonelist_update_lock: Mutex<()>,
+    pub zonelist_update_lock: Lock<named::ZonelistUpdate, ()>,
     /// CPU + 1 of the task inside a rebuild, 0: nobody.
     pub zonelist_writer_cpu: AtomicU32,
     /// Thread id of that task, for reports.
@@ -227,11 +228,11 @@ pub struct Kernel {
     /// Pages managed in all zones (`totalram_pages`).
     pub totalram_pages: AtomicU64,
     /// mem_hotplug_lock for write: one offline or online at a time.
-    pub mem_hotplug_lock: Mutex<()>,
+    pub mem_hotplug_lock: Lock<named::MemHotplug, ()>,
     /// pcp_batch_high_lock.
-    pub pcp_batch_high_lock: Mutex<()>,
+    pub pcp_batch_high_lock: Lock<named::PcpBatchHigh, ()>,
     /// pcpu_drain_mutex.
-    pub pcpu_drain_mutex: Mutex<()>,
+    pub pcpu_drain_mutex: Lock<named::PcpuDrain, ()>,
 
     /// All cpusets.
     pub cpusets: CpusetTree,
@@ -328,16 +329,16 @@ impl Kernel {
             nodes_online,
             zonelists: zonelists_of(&machine),
             zonelist_update_seq: SeqCount::new(),
-            zonelist_update_lock: Mutex::new(()),
+            zonelist_update_lock: Lock::new(()),
             zonelist_writer_cpu: AtomicU32::new(0),
             zonelist_writer_pid: AtomicU32::new(0),
             policy_zone: AtomicUsize::new(0),
             grouping_disabled: AtomicBool::new(false),
             min_free_kbytes: AtomicU64::new(0),
             totalram_pages: AtomicU64::new(0),
-            mem_hotplug_lock: Mutex::new(()),
-            pcp_batch_high_lock: Mutex::new(()),
-            pcpu_drain_mutex: Mutex::new(()),
+            mem_hotplug_lock: Lock::new(()),
+            pcp_batch_high_lock: Lock::new(()),
+            pcpu_drain_mutex: Lock::new(()),
             cpusets: CpusetTree::new(nr_node_ids, &with_memory),
             interleave_weights: InterleaveWeights::new(nr_node_ids),
             tasks: ProcessList::default(),

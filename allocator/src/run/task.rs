@@ -26,7 +26,8 @@ use crate::race::timeline::EventRing;
 use crate::race::window::{NR_WINDOWS, OpenWindows};
 use crate::run::clock::Ktime;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{self, Arc, Condvar, Mutex, SeqCount, Weak};
+use crate::sync::lock::named;
+use crate::sync::{self, Arc, Condvar, Lock, Mutex, SeqCount, Weak};
 
 /// PF_ and TIF_ flags of a task.
 pub mod pf {
@@ -106,7 +107,7 @@ pub struct Task {
     /// `cpuset=swap`: number of the newest snapshot, 0 before the first.
     pub allowed_generation: AtomicU32,
     /// task_lock.
-    pub alloc_lock: Mutex<TaskLocked>,
+    pub alloc_lock: Lock<named::Task, TaskLocked>,
     /// [`pf`] flags. Others read them; only TIF_MEMDIE is set by others.
     pub flags: AtomicU32,
     /// The cpuset; changed by attach under cpuset_mutex.
@@ -196,7 +197,7 @@ impl Task {
             mems_allowed: AtomicNodeMask::holding(nr_node_ids, mems_allowed),
             mems_allowed_seq: SeqCount::new(),
             allowed_generation: AtomicU32::new(0),
-            alloc_lock: Mutex::new(TaskLocked { mm, mempolicy: None, allowed: None }),
+            alloc_lock: Lock::new(TaskLocked { mm, mempolicy: None, allowed: None }),
             flags: AtomicU32::new(flags),
             cpuset: Mutex::new(Arc::clone(cpuset)),
             cpu: AtomicU32::new(u32::from(cpu.0)),

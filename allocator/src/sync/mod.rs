@@ -20,6 +20,8 @@
 pub mod atomic;
 #[cfg(any(not(feature = "explore"), loom))]
 pub mod awaited;
+#[cfg(not(loom))]
+pub mod lock;
 #[cfg(not(any(feature = "explore", loom)))]
 mod rwsem;
 #[cfg(not(any(feature = "explore", loom)))]
@@ -67,22 +69,35 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 /// Guard of a [`Mutex`].
 #[cfg(not(loom))]
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
-/// The lock of a pcp section: a [`Mutex`] that costs half where nobody waits.
+/// A [`Mutex`] that stands for a kernel lock, with its name ([`lock::named`]).
 #[cfg(not(loom))]
-pub type Section<T> = lock_api::Mutex<RawSection, T>;
+pub type Lock<N, T> = lock_api::Mutex<lock::Classed<RawMutex, N>, T>;
+/// Guard of a [`Lock`].
+#[cfg(not(loom))]
+pub type LockGuard<'a, N, T> = lock_api::MutexGuard<'a, lock::Classed<RawMutex, N>, T>;
+/// The lock of a pcp section: a [`Lock`] that costs half where nobody waits.
+#[cfg(not(loom))]
+pub type Section<T> = lock_api::Mutex<lock::Classed<RawSection, lock::named::Pcp>, T>;
 /// Guard of a [`Section`].
 #[cfg(not(loom))]
-pub type SectionGuard<'a, T> = lock_api::MutexGuard<'a, RawSection, T>;
+pub type SectionGuard<'a, T> =
+    lock_api::MutexGuard<'a, lock::Classed<RawSection, lock::named::Pcp>, T>;
 /// A reader-writer lock whose waiting writer stops new readers, `try_read` included, as the
-/// kernel's rw_semaphore does (docs/kernel/interleavings.md#j6). Used for mmap_lock.
+/// kernel's rw_semaphore does (docs/kernel/interleavings.md#j6).
 #[cfg(not(loom))]
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
-/// Guard of a read-locked [`RwLock`].
-#[cfg(not(loom))]
-pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
 /// Guard of a write-locked [`RwLock`].
 #[cfg(not(loom))]
 pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
+/// An [`RwLock`] that stands for a kernel lock, with its name. Used for mmap_lock.
+#[cfg(not(loom))]
+pub type RwSem<N, T> = lock_api::RwLock<lock::Classed<RawRwLock, N>, T>;
+/// Guard of a read-locked [`RwSem`].
+#[cfg(not(loom))]
+pub type RwSemReadGuard<'a, N, T> = lock_api::RwLockReadGuard<'a, lock::Classed<RawRwLock, N>, T>;
+/// Guard of a write-locked [`RwSem`].
+#[cfg(not(loom))]
+pub type RwSemWriteGuard<'a, N, T> = lock_api::RwLockWriteGuard<'a, lock::Classed<RawRwLock, N>, T>;
 
 /// What a spinning task waits for: the address of the word that has to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

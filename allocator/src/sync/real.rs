@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{MutexGuard, ObjId, SpinRounds};
 
+#[path = "real_hooks.rs"]
+pub(in crate::sync) mod hooks;
+
 pub use super::rwsem::RawRwSem as RawRwLock;
 pub use super::section::RawSection;
 pub use parking_lot::RawMutex;

@@ -16,6 +16,7 @@ use crate::run::cpu::Completion;
 use crate::run::kernel::Kernel;
 use crate::run::task::Cx;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role, SectionHold};
 use crate::sync::{Arc, ObjId, touched};
 use crate::zone::Zone;
 use crate::zone::pcp::Pcp;
@@ -29,6 +30,7 @@ impl Kernel {
 
     /// `__drain_all_pages`; with `force_all_cpus` also CPUs whose count reads 0.
     pub fn drain_all(&self, cx: &Cx, zone: Option<ZoneId>, force_all_cpus: bool) {
+        let _role = As::role(Role::Drain);
         self.point(cx, Point::DrainMutex);
         let guard = match (self.pcpu_drain_mutex.try_lock(), zone) {
             (Some(guard), _) => guard,
@@ -95,6 +97,7 @@ impl Kernel {
 
     /// Frees all pages on one CPU's lists of a zone (`drain_pages_zone`). Waits for the section.
     pub fn drain_pages_zone(&self, cx: &Cx, zone: &Zone, cpu: CpuId) -> u32 {
+        let _role = As::role(Role::Drain);
         let pcp = &zone.pcp[cpu.index()];
         let mut drained = 0;
         loop {
@@ -113,6 +116,7 @@ impl Kernel {
     /// (`decay_pcp_high`, 6.7+): in one section, from 6.19 on in one for each batch. The kernel's
     /// vmstat worker does it about every second. Returns the pages freed.
     pub fn decay_pcp_high(&self, cx: &Cx, zone: &Zone) -> u32 {
+        let _role = As::role(Role::Drain);
         let Some(pcp) = zone.pcp.get(cx.cpu().index()) else { return 0 };
         let mut left = pcp.decay_high(&self.pcp_rules);
         let batch = match self.pcp_rules.frees_in_batches {
@@ -122,9 +126,12 @@ impl Kernel {
         let mut freed = 0;
         while left > 0 {
             let mut lists = pcp.enter();
+            let held = SectionHold::entered(pcp);
             let before = pcp.count();
             self.free_pcppages_bulk(cx, zone, pcp, &mut lists, left.min(batch), 0);
             let step = before - pcp.count();
+            drop(lists);
+            drop(held);
             if step == 0 {
                 break;
             }
@@ -137,6 +144,7 @@ impl Kernel {
     fn drain_step(&self, cx: &Cx, zone: &Zone, pcp: &Pcp) -> u32 {
         pcp.draining.store(true, Ordering::Relaxed);
         let mut lists = pcp.enter();
+        let held = SectionHold::entered(pcp);
         let before = pcp.count();
         let most = if self.pcp_rules.auto_tune {
             (pcp.batch.load(Ordering::Relaxed) << crate::zone::pcp::PCP_BATCH_SCALE_MAX).max(1)
@@ -145,7 +153,10 @@ impl Kernel {
         };
         self.free_pcppages_bulk(cx, zone, pcp, &mut lists, most.min(before), 0);
         pcp.draining.store(false, Ordering::Relaxed);
-        before - pcp.count()
+        let drained = before - pcp.count();
+        drop(lists);
+        drop(held);
+        drained
     }
 
     /// Queued work of a CPU, run by its thread.

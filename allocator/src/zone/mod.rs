@@ -37,7 +37,8 @@ use crate::gfp::MigrateType;
 pub use crate::gfp::Wmark;
 use crate::ids::{CpuId, MAX_NR_ZONES, NR_PAGE_ORDERS, NodeId, Pfn, ZoneId, ZoneIdx};
 use crate::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, SeqCount};
+use crate::sync::lock::named;
+use crate::sync::{Lock, LockGuard, SeqCount};
 use crate::zone::frame::FrameList;
 use crate::zone::pcp::Pcp;
 
@@ -162,16 +163,16 @@ pub struct PagesetSizes {
 
 /// zone->lock, which counts the waits for a holder.
 #[derive(Debug, Default)]
-pub struct ZoneLock(Mutex<ZoneLocked>);
+pub struct ZoneLock(Lock<named::Zone, ZoneLocked>);
 
 impl ZoneLock {
     /// Takes the lock; `waited` is called if somebody held it.
     #[inline]
-    pub fn lock(&self, waited: impl FnOnce()) -> MutexGuard<'_, ZoneLocked> {
-        if let Some(guard) = self.0.try_lock() {
-            return guard;
+    pub fn lock(&self, waited: impl FnOnce()) -> LockGuard<'_, named::Zone, ZoneLocked> {
+        // Who takes it between the look and the lock is waited for and not counted: some ns.
+        if self.0.is_locked() {
+            waited();
         }
-        waited();
         self.0.lock()
     }
 }

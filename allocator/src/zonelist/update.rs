@@ -20,11 +20,13 @@ use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Task, count};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::{As, Role};
 use crate::zonelist::{Field, RebuildStep, fallback_order_line};
 
 impl Kernel {
     /// Rebuilds all zonelists at run time, by the variant.
     pub fn build_all_zonelists(&self, cx: &Cx) {
+        let _role = As::role(Role::Writer);
         let start = cx.observer.as_ref().map(|_| crate::sync::stamp());
         let around = self.policy.zonelist.around(self.config.preempt_rt);
         if around.sleeps_with_irqs_off {

@@ -208,6 +208,9 @@ pub struct ModelArgs {
     /// Model time that printing one character of an OOM report takes
     #[arg(long, value_name = "NS", value_parser = values::count)]
     pub console_ns_per_char: Option<u64>,
+    /// Measure how long each kernel lock is held and waited for, by what its holder does
+    #[arg(long)]
+    pub locks: bool,
     /// Hold threads at a race point with probability P for DELAY: see `stress list points`
     #[arg(long, value_name = "POINT=P[:DELAY]")]
     pub amplify: Vec<String>,

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod document;
 pub mod findings;
 pub mod hlog;
+pub mod locks;
 pub mod preemption;
 pub mod recorder;
 pub mod stock;

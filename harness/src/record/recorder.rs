@@ -59,7 +59,7 @@ fn path_names() -> OpNames {
 
 /// Puts a sample where it belongs.
 #[inline]
-fn file(ops: &mut OpHistograms, op: usize, ns: u64, verdict: Verdict) {
+pub(super) fn file(ops: &mut OpHistograms, op: usize, ns: u64, verdict: Verdict) {
     match verdict {
         Verdict::Clean => ops.record(op, ns),
         Verdict::Preempted => ops.record_preempted(op, ns),
@@ -278,7 +278,7 @@ impl Observer for PathObserver {
 
     fn span(&self, name: &'static str, start: Stamp) {
         let (ns, verdict) = self.sample(start);
-        file(span_of(&mut self.spans.borrow_mut(), name), 0, ns, verdict);
+        file(span_of(&mut self.spans.borrow_mut(), name, || op_name(name)), 0, ns, verdict);
     }
 
     fn window_opened(&self, window: usize) {
@@ -293,11 +293,16 @@ impl Observer for PathObserver {
     }
 }
 
-fn span_of<'a>(spans: &'a mut Spans, name: &'static str) -> &'a mut OpHistograms {
+/// The histogram of a span; `op` names it if it is new.
+pub(super) fn span_of<'a>(
+    spans: &'a mut Spans,
+    name: &'static str,
+    op: impl FnOnce() -> OpName,
+) -> &'a mut OpHistograms {
     let at = match spans.binary_search_by_key(&name, |(n, _)| n) {
         Ok(at) => at,
         Err(at) => {
-            let ops = OpHistograms::new([op_name(name)].into(), Config::default());
+            let ops = OpHistograms::new([op()].into(), Config::default());
             spans.insert(at, (name, ops));
             at
         }
@@ -353,9 +358,10 @@ impl Recorded {
         self.windows.merge(&other.windows);
     }
 
-    fn add_spans(&mut self, spans: &Spans) {
+    /// Adds named spans.
+    pub fn add_spans(&mut self, spans: &Spans) {
         for (name, ops) in spans {
-            span_of(&mut self.spans, name).merge(ops);
+            span_of(&mut self.spans, name, || ops.names()[0].clone()).merge(ops);
         }
     }
 

@@ -15,6 +15,7 @@ use allocator::oracle::finding::TimelineEvent;
 use allocator::oracle::{Finding, FindingKind};
 use allocator::run::clock::Ktime;
 use allocator::run::kernel::{BootError, Kernel, KernelConfig};
+use allocator::sync::lock::set_watched;
 use allocator::sync::{Arc, stamp};
 use results::histogram::{Histogram, OpHistograms};
 
@@ -27,6 +28,7 @@ use crate::cli::slow_down;
 use crate::machine::{Notes, metadata};
 use crate::plan::{Length, Plan, Turn};
 use crate::record::clock::Ticks;
+use crate::record::locks::LockBox;
 use crate::record::preemption::Usage;
 use crate::record::recorder::{Recorded, observes_paths, op_names};
 use crate::record::stock::{self, Stock};
@@ -223,7 +225,8 @@ pub fn round(
     around: &mut Surroundings<'_>,
 ) -> Result<RoundLeft, Stop> {
     let kernel = boot(plan, turn)?;
-    let service = Service::start(&kernel, plan.irq_rate)?;
+    let locks = plan.locks.then(LockBox::default);
+    let service = Service::start(&kernel, plan.irq_rate, locks.clone())?;
     let cx = kernel.kernel_thread("stress", CpuId(0));
     let seed = plan.round_seed(turn.round);
     let mut scene = plan.workload.scene(&kernel, &cx, &plan.options, plan.threads, seed)?;
@@ -244,6 +247,7 @@ pub fn round(
         seed,
         turn_ns: threads::turn_ns(control.slots.len(), plan.host_cpus().len()),
         slow: slow_down::shares(&plan.slow_down, turn.variant, info.ops),
+        locks: locks.clone(),
     };
     let handles = threads::start_tasks(&setup, tasks)?;
     let mut running = Running::new(plan, turn, order, &kernel, &control, around);
@@ -264,8 +268,7 @@ pub fn round(
         usage.cpu_s += task.usage.cpu_s;
         usage.involuntary_switches += task.usage.involuntary_switches;
     }
-    recorded.keep_frequent_preemptions();
-    let (figures, remarks) = (scene.figures(), scene.remarks());
+    let (mut figures, remarks) = (scene.figures(), scene.remarks());
     let fidelity = if end == End::AllDone && !is_wedged { scene.fidelity(&kernel) } else { None };
     let timeline = if plan.wants_timeline { stock::events_of_all(&kernel) } else { Vec::new() };
     let census = if is_wedged {
@@ -278,6 +281,12 @@ pub fn round(
         kernel.clock.abort();
         stock::census(&kernel, &cx)
     };
+    if let Some(locks) = locks {
+        let times = locks.take();
+        recorded.add_spans(&times.spans);
+        figures.extend(times.figures());
+    }
+    recorded.keep_frequent_preemptions();
     let stock = Stock::take(&kernel);
     let model_s =
         |at: Ktime, from: Ktime| (at.0 as f64 - from.0 as f64) / 1e9 / plan.config.time_scale;
@@ -393,7 +402,9 @@ impl<'a, 'b> Running<'a, 'b> {
             end = self.watch(start, Some(self.plan.warmup), true);
         }
         if end == End::Planned {
+            set_watched(self.plan.locks);
             end = self.watch(self.times.measured, length, false);
+            set_watched(false);
             self.times.end = match length {
                 Some(length) if end == End::Planned => self.times.measured + length,
                 Some(_) | None => Instant::now().max(self.times.measured),

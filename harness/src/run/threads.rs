@@ -26,6 +26,7 @@ use super::control::{Control, Phase, Slot, lock};
 use crate::cli::exit::Stop;
 use crate::machine::{affinity, metadata};
 use crate::record::clock::Ticks;
+use crate::record::locks::LockBox;
 use crate::record::preemption::Usage;
 use crate::record::recorder::{Outbox, PathObserver, Paths, ThreadRecorder};
 
@@ -140,6 +141,8 @@ pub struct TaskSetup {
     pub turn_ns: Option<u64>,
     /// Share of its own time by which each operation is slowed down on purpose.
     pub slow: Vec<f64>,
+    /// Where lock times go, if they are wanted.
+    pub locks: Option<LockBox>,
 }
 
 /// A started task thread. A panic comes back as the thread's result.
@@ -155,7 +158,10 @@ pub fn start_tasks(setup: &TaskSetup, tasks: Vec<TaskSpec>) -> Result<Vec<TaskHa
     for (index, spec) in tasks.into_iter().enumerate() {
         let thread_setup = setup.clone();
         let body = move || {
-            let run = || TaskThread::new(&thread_setup, index, spec.task).run(spec.body);
+            let run = || {
+                let _hears = thread_setup.locks.as_ref().map(LockBox::hear);
+                TaskThread::new(&thread_setup, index, spec.task).run(spec.body)
+            };
             let result = catch_unwind(AssertUnwindSafe(run));
             thread_setup.control.slots[index].done.store(1, Ordering::Relaxed);
             thread_setup.control.nudge();
@@ -363,6 +369,8 @@ pub struct Service {
     timer: Option<JoinHandle<()>>,
     /// CPUs whose thread is to run the interrupts that are due, since no task does.
     idle_irqs: Arc<[AtomicBool]>,
+    /// Where lock times go, if they are wanted.
+    locks: Option<LockBox>,
 }
 
 impl Service {
@@ -370,7 +378,11 @@ impl Service {
     ///
     /// # Errors
     /// If the host refuses a thread; those already started end.
-    pub fn start(kernel: &Arc<Kernel>, irq_rate: Option<u64>) -> Result<Self, Stop> {
+    pub fn start(
+        kernel: &Arc<Kernel>,
+        irq_rate: Option<u64>,
+        locks: Option<LockBox>,
+    ) -> Result<Self, Stop> {
         let mut service = Self {
             kernel: Arc::clone(kernel),
             stop: Arc::default(),
@@ -378,12 +390,17 @@ impl Service {
             node_threads: Vec::new(),
             timer: None,
             idle_irqs: (0..kernel.cpus.len()).map(|_| AtomicBool::new(false)).collect(),
+            locks,
         };
         let wanted = kernel.cpus.len();
         for cpu in 0..wanted {
             let (kernel, stop) = (Arc::clone(kernel), Arc::clone(&service.stop));
             let irqs = Arc::clone(&service.idle_irqs);
-            let body = move || run_cpu(&kernel, CpuId(cpu as u16), &stop, &irqs[cpu]);
+            let locks = service.locks.clone();
+            let body = move || {
+                let _hears = locks.as_ref().map(LockBox::hear);
+                run_cpu(&kernel, CpuId(cpu as u16), &stop, &irqs[cpu]);
+            };
             let builder = Builder::new().name(format!("cpu{cpu}")).stack_size(SERVICE_STACK);
             match builder.spawn(body) {
                 Ok(handle) => service.cpu_threads.push(handle),
@@ -401,7 +418,9 @@ impl Service {
     /// The oom_reaper; it may run on any CPU.
     fn start_reaper(&mut self) -> Result<(), Stop> {
         let kernel = Arc::clone(&self.kernel);
+        let locks = self.locks.clone();
         let body = move || {
+            let _hears = locks.as_ref().map(LockBox::hear);
             let cx = kernel.kernel_thread("oom_reaper", CpuId(0));
             kernel.oom_reaper_main(&cx);
         };
@@ -430,7 +449,9 @@ impl Service {
         let nodes: Vec<NodeId> = with_memory.iter().filter(|_| self.kernel.config.kswapd).collect();
         for (index, node) in nodes.iter().copied().enumerate() {
             let kernel = Arc::clone(&self.kernel);
+            let locks = self.locks.clone();
             let body = move || {
+                let _hears = locks.as_ref().map(LockBox::hear);
                 let _ = affinity::pin_to_any(&affinity::host_cpus_of(&kernel.machine, node));
                 let cpu = kernel.cpus.iter().find(|c| c.node == node).map_or(CpuId(0), |c| c.id);
                 let cx = kernel.kernel_thread(&format!("kswapd{node}"), cpu);

@@ -39,7 +39,8 @@ use crate::race::Point;
 use crate::run::kernel::Kernel;
 use crate::run::task::{Cx, Task, TaskLocked, count};
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, RwLockWriteGuard};
+use crate::sync::lock::named;
+use crate::sync::{Arc, RwSemWriteGuard};
 use crate::zonelist::{Nodes, Zonelist};
 
 /// What a task may use, as of one moment.
@@ -243,7 +244,7 @@ impl Kernel {
         mm: &Mm,
         vma: &'v Vma,
         mems: &NodeMask,
-    ) -> Result<RwLockWriteGuard<'v, VmaLocked>, CpusetError> {
+    ) -> Result<RwSemWriteGuard<'v, named::Vma, VmaLocked>, CpusetError> {
         let mut own = vma.lock.write();
         let Some(policy) = own.policy.clone() else { return Ok(own) };
         if let Some(copy) = self.rebound_copy(&policy, mems)? {

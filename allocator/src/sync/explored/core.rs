@@ -15,6 +15,7 @@ use std::cell::RefCell;
 
 use super::choice::{Candidate, Choice, RunEnd, Strategy, TaskIndex};
 use crate::explore::{Event, EventKind, MODEL_PANIC};
+use crate::sync::lock::{Role, Site};
 
 mod turn;
 mod wake;
@@ -71,6 +72,10 @@ struct Task {
     unwinding: bool,
     /// It must not be unwound just now.
     shielded: bool,
+    /// Kernel locks that it holds, the innermost last.
+    held: Vec<Site>,
+    /// What it does.
+    role: Role,
 }
 
 /// Limits of one execution.
@@ -219,6 +224,12 @@ impl Core {
         self.tasks[task].state == State::Ended
     }
 
+    /// What the running task holds and what it does.
+    pub(crate) fn locks_mut(&mut self) -> (&mut Vec<Site>, &mut Role) {
+        let task = &mut self.tasks[self.running];
+        (&mut task.held, &mut task.role)
+    }
+
     pub(crate) fn traced(&self) -> bool {
         self.trace.is_some()
     }
@@ -235,6 +246,8 @@ impl Core {
             retries: None,
             unwinding: false,
             shielded: false,
+            held: Vec::new(),
+            role: Role::Other,
         });
         self.strategy.spawned(task);
         task

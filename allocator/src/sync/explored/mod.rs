@@ -22,6 +22,7 @@
 mod carrier;
 mod choice;
 mod core;
+pub(in crate::sync) mod hooks;
 mod locks;
 mod pool;
 mod spawn;
